@@ -1,0 +1,60 @@
+"""The one place that writes to the terminal: on rank 0 only, tables that line up in Chinese as well as in English."""
+
+import os
+import shutil
+import sys
+
+import rich.box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+def is_main_process() -> bool:
+    """True on the process that may print and write; launchers set `RANK` before Python starts."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def _console(stderr: bool = False) -> Console:
+    # Made per call: pytest and notebooks swap sys.stdout. A pipe has no width; 110 keeps tables on one line.
+    stream = sys.stderr if stderr else sys.stdout
+    width = shutil.get_terminal_size((110, 24)).columns if stream.isatty() else 110
+    return Console(file=stream, width=width, highlight=False, soft_wrap=True)
+
+
+def say(message: str = "") -> None:
+    """Print one line (or several) on the main process."""
+    if is_main_process():
+        _console().print(Text(message))
+
+
+def heading(message: str) -> None:
+    """Print the name of the stage that begins."""
+    if is_main_process():
+        _console().print(Text(f"\n{message}", style="bold"))
+
+
+def warn(message: str) -> None:
+    """Print a warning that the user should act on, to stderr."""
+    if is_main_process():
+        _console(stderr=True).print(Text(f"warning: {message}", style="yellow"))
+
+
+def error(message: str) -> None:
+    """Print the one clear error, to stderr."""
+    if is_main_process():
+        _console(stderr=True).print(Text(f"error: {message}", style="bold red"))
+
+
+def table(columns: list[str], rows: list[list], title: str | None = None) -> None:
+    """Print rows under their columns. Floats are shown with four decimals; numbers stand to the right."""
+    if not is_main_process():
+        return
+    out = Table(*columns, title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, pad_edge=False)
+    for i, column in enumerate(out.columns):
+        if rows and all(isinstance(row[i], (int, float)) or row[i] is None for row in rows):
+            column.justify = "right"
+        column.overflow = "fold"
+    for row in rows:
+        out.add_row(*[Text("" if v is None else f"{v:.4f}" if isinstance(v, float) else str(v)) for v in row])
+    _console().print(out)

@@ -1,0 +1,17 @@
+"""The one exception that is a user's to mend, not ours."""
+
+
+class UserError(Exception):
+    """A mistake in a flag, a recipe or the data.
+
+    The message says what is wrong (the field, or the file, row and column, with the value), what is allowed, and what
+    to do. The command line prints it alone, without a traceback; from Python it is raised as it is.
+    """
+
+
+def nearest(name: str, candidates) -> str:
+    """`"; did you mean `x`?"` for the candidate most like `name`, else an empty string."""
+    import difflib
+
+    match = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.6)
+    return f"; did you mean `{match[0]}`?" if match else ""
