@@ -58,3 +58,12 @@ def table(columns: list[str], rows: list[list], title: str | None = None) -> Non
     for row in rows:
         out.add_row(*[Text("" if v is None else f"{v:.4f}" if isinstance(v, float) else str(v)) for v in row])
     _console().print(out)
+
+
+def progress_line(message: str) -> None:
+    """Print a line while a progress bar is on the screen, above the bar."""
+    if is_main_process():
+        from tqdm.auto import tqdm
+
+        tqdm.write(message, file=sys.stdout)
+        sys.stdout.flush()

@@ -1,0 +1,172 @@
+"""The model of a run: a fresh one by its type or a checkpoint by its name, through one call of the Auto classes.
+
+Differs from a plain `from_pretrained` in what usually goes wrong there: weights are float32 whatever the checkpoint's
+own type (autocast does the rest), a misspelt configuration field is an error (transformers swallows it), a head of
+another size is replaced, and what did not come from the checkpoint is named.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from hf_kit.arguments import ModelArguments
+from hf_kit.errors import UserError, nearest
+from hf_kit.models import own_model_types
+
+
+@dataclass
+class Backbone:
+    """A model and where its weights come from.
+
+    Attributes:
+        new_modules: the dotted names of modules with weights that the checkpoint does not hold; they start random.
+    """
+
+    model: PreTrainedModel
+    pretrained: bool
+    new_modules: list[str]
+
+
+def resolve_checkpoint(name: str) -> str:
+    """The folder or Hub id to load for `--model_name_or_path`; the run folder of an adapter gives its merged model.
+
+    Raises:
+        UserError: a path that does not exist or holds no model.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if (path / "config.json").is_file():
+            return str(path)
+        if (path / "merged" / "config.json").is_file():
+            return str(path / "merged")
+        raise UserError(
+            f"--model_name_or_path {name}: the folder holds no config.json; give a folder that `save_pretrained` or a "
+            "run of this kit has written"
+        )
+    if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise UserError(f"--model_name_or_path {name}: there is no such folder")
+    return name
+
+
+def _known_fields(config_class: type[PreTrainedConfig]) -> set[str]:
+    return {f.name for f in dataclasses.fields(config_class)} | set(config_class.attribute_map) | {"num_labels"}
+
+
+def _apply_overrides(config: PreTrainedConfig, overrides: dict[str, Any]) -> None:
+    known = _known_fields(type(config))
+    for name, value in overrides.items():
+        if name not in known:
+            hint = nearest(name, known)
+            raise UserError(f"--config_overrides: {config.model_type} has no field `{name}`{hint}")
+        try:
+            setattr(config, name, value)
+        except (TypeError, ValueError) as reason:
+            raise UserError(f"--config_overrides: {name} = {value!r}: {' '.join(str(reason).split())}") from None
+
+
+def load_config(arguments: ModelArguments) -> PreTrainedConfig:
+    """The configuration of the checkpoint or of the fresh type, overrides applied and checked.
+
+    Raises:
+        UserError: no such type or checkpoint, a misspelt or ill-typed override, a checkpoint that wants to run code.
+    """
+    own = own_model_types()
+    if arguments.model_type:
+        if arguments.model_type not in CONFIG_MAPPING:
+            hint = nearest(arguments.model_type, CONFIG_MAPPING.keys())
+            raise UserError(f"--model_type {arguments.model_type} is not known{hint} Ours: {', '.join(sorted(own))}")
+        overrides = arguments.config_overrides
+        known = _known_fields(CONFIG_MAPPING[arguments.model_type])
+        for name in overrides:
+            if name not in known:
+                raise UserError(
+                    f"--config_overrides: {arguments.model_type} has no field `{name}`{nearest(name, known)}"
+                )
+        try:
+            return AutoConfig.for_model(arguments.model_type, **overrides)
+        except Exception as reason:  # each family validates with exceptions of its own kinds
+            raise UserError(
+                f"--config_overrides {overrides} do not make a {arguments.model_type}: {' '.join(str(reason).split())}"
+            ) from None
+    name = resolve_checkpoint(arguments.model_name_or_path)
+    try:
+        config = AutoConfig.from_pretrained(
+            name, revision=arguments.model_revision, trust_remote_code=_trust(arguments, name)
+        )
+    except (OSError, ValueError) as reason:
+        raise UserError(
+            f"--model_name_or_path {arguments.model_name_or_path}: {' '.join(str(reason).split())[:400]}"
+        ) from None
+    _apply_overrides(config, arguments.config_overrides)
+    return config
+
+
+def _trust(arguments: ModelArguments, name: str) -> bool:
+    """Remote code runs only where the user named a commit; for a `model_type` of ours our own class is used anyway."""
+    raw, _ = PreTrainedConfig.get_config_dict(name, revision=arguments.model_revision)
+    return arguments.trust_remote_code and raw.get("model_type") not in own_model_types()
+
+
+def fit_config_to_tokenizer(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, *, fresh: bool) -> None:
+    """Give the configuration the token ids it needs: of a fresh model all of them, of a checkpoint the missing pad.
+
+    A decoder's classification head finds a text's last token by `pad_token_id`.
+    """
+    if fresh:
+        config.vocab_size = len(tokenizer)
+        for name in ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"):
+            if name in _known_fields(type(config)):
+                setattr(config, name, getattr(tokenizer, name))
+    elif config.pad_token_id is None:
+        config.pad_token_id = tokenizer.pad_token_id
+
+
+def load_model(
+    arguments: ModelArguments, config: PreTrainedConfig, auto_class: type, seed: int
+) -> Backbone:
+    """Build or load the model in float32, through `auto_class` (an `AutoModelFor...`).
+
+    Raises:
+        UserError: the checkpoint's weights cannot be read, or the type has no head for this task.
+    """
+    torch.manual_seed(seed)
+    if arguments.model_type:
+        try:
+            return Backbone(auto_class.from_config(config, dtype=torch.float32), False, [])
+        except ValueError as reason:
+            raise UserError(f"--model_type {config.model_type}: {' '.join(str(reason).split())[:300]}") from None
+    name = resolve_checkpoint(arguments.model_name_or_path)
+    try:
+        model, info = auto_class.from_pretrained(
+            name,
+            config=config,
+            revision=arguments.model_revision,
+            trust_remote_code=_trust(arguments, name),
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError) as reason:
+        raise UserError(f"--model_name_or_path {name}: {' '.join(str(reason).split())[:400]}") from None
+    absent = set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
+    return Backbone(model, True, sorted({key.rpartition(".")[0] for key in absent}))
+
+
+def head_modules(model: PreTrainedModel) -> list[str]:
+    """The names of the modules on top of the backbone: they are trained whole, also where LoRA freezes the rest.
+
+    In transformers a model for a task holds its backbone under `base_model_prefix` and its head beside it; a model of
+    ours names its head in `models/<name>/__init__.py`.
+    """
+    own = own_model_types()
+    if model.config.model_type in own:
+        return list(own[model.config.model_type].HEAD_MODULES)
+    return [
+        name
+        for name, child in model.named_children()
+        if name != model.base_model_prefix and any(True for _ in child.parameters())
+    ]

@@ -1,0 +1,125 @@
+"""LoRA (Hu et al. 2021, arXiv:2106.09685) through PEFT, on backbones and on the LSTM.
+
+What PEFT leaves to the user is settled here: every linear layer outside the head is adapted; the LSTM, whose matrices
+are no modules, through `target_parameters`; the head, whatever its name, and all that the checkpoint did not bring are
+trained and saved whole, and the saved file is checked to hold them.
+"""
+
+import json
+from pathlib import Path
+
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import safe_open
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from hf_kit.arguments import LoraArguments
+from hf_kit.backbone import Backbone, head_modules
+from hf_kit.errors import UserError
+from hf_kit.models import own_model_types
+
+ADAPTER_FILE = "adapter_model.safetensors"
+
+
+def check_lora(arguments: LoraArguments, model_type: str, pretrained: bool) -> None:
+    """What cannot be had, said before any work.
+
+    Raises:
+        UserError: LoRA on a fresh model; dropout or DoRA on parameters that are no modules.
+    """
+    if not pretrained:
+        raise UserError(
+            "--use_peft on a fresh model: its random weights would be frozen and are not saved with the adapter; train "
+            "it fully first and give the run folder as --model_name_or_path, or leave --use_peft out"
+        )
+    if model_type in own_model_types() or arguments.lora_target_parameters:
+        for flag, asked in (("lora_dropout", arguments.lora_dropout), ("use_dora", arguments.use_dora)):
+            if asked:
+                raise UserError(
+                    f"--{flag}={asked}: PEFT adapts single parameters (here the LSTM's matrices) without dropout and "
+                    f"without DoRA; leave --{flag} out (--use_rslora works)"
+                )
+
+
+def _linear_layers(model: nn.Module, head: list[str]) -> list[str]:
+    """The dotted names of all linear layers outside the head."""
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, (nn.Linear, Conv1D)) and name.split(".")[0] not in head
+    ]
+
+
+def add_lora(backbone: Backbone, arguments: LoraArguments, task_type: str) -> PeftModel:
+    """Freeze the backbone and put adapters on it; the head stays trainable.
+
+    Raises:
+        UserError: the targets named by the user match nothing in this model.
+    """
+    model = backbone.model
+    own = own_model_types().get(model.config.model_type)
+    head = head_modules(model)
+    whole = sorted({*head, *backbone.new_modules, *(arguments.lora_modules_to_save or [])})
+    # A module below another that is saved whole would be saved twice.
+    whole = [name for name in whole if not any(name.startswith(f"{other}.") for other in whole)]
+    modules, parameters = arguments.lora_target_modules, arguments.lora_target_parameters
+    if modules is None and parameters is None:
+        if own:
+            parameters = own.lora_target_parameters(model)
+        else:
+            modules = _linear_layers(model, [name.split(".")[0] for name in head])
+    dropout = arguments.lora_dropout
+    if dropout is None:
+        dropout = 0.0 if parameters else 0.05
+    config = LoraConfig(
+        r=arguments.lora_r,
+        lora_alpha=arguments.lora_alpha,
+        lora_dropout=dropout,
+        target_modules=modules if modules is not None else [],
+        target_parameters=parameters,
+        modules_to_save=whole,
+        use_rslora=arguments.use_rslora,
+        use_dora=arguments.use_dora,
+        task_type=task_type,
+    )
+    try:
+        peft_model = get_peft_model(model, config)
+    except ValueError as reason:
+        last_names = sorted({name.rpartition(".")[2] for name in _linear_layers(model, head)})
+        raise UserError(
+            f"LoRA on {model.config.model_type}: {' '.join(str(reason).split())[:300]} Linear layers there: "
+            f"{', '.join(last_names) or 'none'}"
+        ) from None
+    adapted = [name for name, _ in peft_model.named_parameters() if "lora_A" in name]
+    if not adapted:
+        raise UserError(f"LoRA: {modules or parameters} match nothing in {model.config.model_type}")
+    return peft_model
+
+
+def trainable_share(model: nn.Module) -> tuple[int, int]:
+    """Numbers of trainable and of all parameters."""
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return sum(n for n, trained in sizes if trained), sum(n for n, _ in sizes)
+
+
+def finish_adapter_folder(folder: Path, head: list[str]) -> None:
+    """Check a saved adapter and take out what must not leave this machine.
+
+    The configuration's base model is kept where it is a Hub id; a local folder means nothing elsewhere (the merged
+    model beside it needs none). PEFT's empty model card is dropped.
+
+    Raises:
+        RuntimeError: the file does not hold the head, so that the adapter would load with a random one.
+    """
+    with safe_open(folder / ADAPTER_FILE, "pt") as weights:
+        keys = list(weights.keys())
+    for name in head:
+        if not any(f".{name}." in key for key in keys):
+            raise RuntimeError(f"{folder / ADAPTER_FILE} does not hold the trained head `{name}`")
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    base = config.get("base_model_name_or_path")
+    if base and Path(base).exists():
+        config["base_model_name_or_path"] = None
+        path.write_text(json.dumps(config, indent=2), encoding="utf-8")
+    (folder / "README.md").unlink(missing_ok=True)

@@ -1,0 +1,77 @@
+"""The classification losses, exact under gradient accumulation and several processes.
+
+The heads of transformers average over one micro-batch and drop `num_items_in_batch`, so four accumulated micro-batches
+give four times the loss, and a class-weighted mean of means is wrong by tens of per cent. Here every loss is a sum over
+the micro-batch divided by the item count of the whole optimizer step (all micro-batches, all processes); with class
+weights an item counts as much as its weight. `count` and `loss` belong together: the trainer sums `count` over the
+step and hands it back as `num_items_in_batch`.
+
+Label smoothing is that of Szegedy et al. 2016 (arXiv:1512.00567, section 7); for independent labels each target moves
+towards one half.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class ClassificationLoss:
+    """The loss of one problem type.
+
+    Args:
+        problem_type: `single_label_classification`, `multi_label_classification` or `regression`.
+        class_weights: one weight per class `[c]`. Single-label: the weight of a row of that class. Multi-label: the
+            weight of a present label against an absent one (`pos_weight`).
+        label_smoothing: the share of the target spread over all classes, 0 to below 1; not for regression.
+    """
+
+    problem_type: str
+    class_weights: tuple[float, ...] | None = None
+    label_smoothing: float = 0.0
+    _weights: dict = field(default_factory=dict, repr=False, compare=False)
+
+    def _weight(self, device: torch.device) -> Tensor | None:
+        if self.class_weights is None:
+            return None
+        if device not in self._weights:
+            self._weights[device] = torch.tensor(self.class_weights, dtype=torch.float32, device=device)  # [c]
+        return self._weights[device]
+
+    def count(self, labels: Tensor) -> Tensor:
+        """What one micro-batch of labels (`[b]`, or `[b, c]` for several labels) adds to the divisor; a scalar."""
+        weight = self._weight(labels.device)
+        if self.problem_type == "single_label_classification" and weight is not None:
+            return weight[labels].sum()
+        return torch.tensor(float(labels.numel()), device=labels.device)
+
+    def __call__(self, logits: Tensor, labels: Tensor, num_items_in_batch: Tensor | None = None) -> Tensor:
+        """Sum of the losses of `logits` `[b, c]` (regression `[b, 1]`) divided by `num_items_in_batch`.
+
+        Without `num_items_in_batch` the divisor is this batch's own count, which gives the usual mean.
+        """
+        logits = logits.float()
+        weight = self._weight(logits.device)
+        if self.problem_type == "single_label_classification":
+            total = F.cross_entropy(
+                logits, labels, weight=weight, label_smoothing=self.label_smoothing, reduction="sum"
+            )
+        elif self.problem_type == "multi_label_classification":
+            targets = labels.float() * (1 - self.label_smoothing) + self.label_smoothing / 2  # [b, c]
+            total = F.binary_cross_entropy_with_logits(logits, targets, pos_weight=weight, reduction="sum")
+        else:
+            total = F.mse_loss(logits.squeeze(-1), labels.float(), reduction="sum")
+        return total / (self.count(labels) if num_items_in_batch is None else num_items_in_batch)
+
+
+def balanced_weights(counts: list[int], rows: int, problem_type: str) -> tuple[float, ...]:
+    """Class weights under which every class weighs the same in all.
+
+    Single-label: `rows / (classes * count)`, scikit-learn's "balanced". Multi-label: `absent / present` per label. A
+    class that never occurs gets weight 1.
+    """
+    if problem_type == "multi_label_classification":
+        return tuple((rows - n) / n if n else 1.0 for n in counts)
+    return tuple(rows / (len(counts) * n) if n else 1.0 for n in counts)

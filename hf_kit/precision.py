@@ -1,0 +1,61 @@
+"""Which number format a run computes in, and why.
+
+Weights and optimizer stay in float32; autocast computes in the best format that the device really has: bf16 on GPUs
+from Ampere on and on CPUs with bf16 instructions, else fp16 on GPUs and fp32 on CPUs. fp16 is never chosen for families
+whose activations are known to overflow it.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+# Activations beyond 65,504 have been reported for these: T5 (huggingface/transformers#9295 and #10956), and the
+# families trained in bf16 from the start.
+OVERFLOWS_FP16 = frozenset({"t5", "mt5", "umt5", "longt5", "gemma", "gemma2", "gemma3_text", "deberta-v2", "m2m_100"})
+
+
+@dataclass(frozen=True)
+class Precision:
+    """`mixed_precision` is accelerate's word: "no", "bf16" or "fp16"."""
+
+    mixed_precision: str
+    reason: str
+
+
+def _cpu_has_bf16() -> bool:
+    # mkldnn's own check is true for emulated bf16 as well, which is slower than fp32.
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def choose_precision(
+    model_type: str, *, bf16: bool | None, fp16: bool | None, launched: str, use_cpu: bool
+) -> Precision:
+    """Settle the format from the user's flags, the launcher's setting and the device, in that order.
+
+    Args:
+        model_type: the family, for the fp16 exception.
+        bf16, fp16: the flags; `None` where nobody set them, and a `False` that was set asks for fp32.
+        launched: what `accelerate launch` put into `ACCELERATE_MIXED_PRECISION`; a plain launch says "no", which is
+            taken as unset.
+        use_cpu: the run stays on the CPU.
+    """
+    if bf16:
+        return Precision("bf16", "asked for by --bf16")
+    if fp16:
+        return Precision("fp16", "asked for by --fp16")
+    if bf16 is False or fp16 is False:
+        return Precision("no", f"asked for by --{'bf16' if bf16 is False else 'fp16'}=False")
+    if launched not in ("", "no"):
+        return Precision(launched, "asked for by the accelerate configuration")
+    if not use_cpu and torch.cuda.is_available():
+        name = torch.cuda.get_device_name()
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return Precision("bf16", f"{name} computes in bf16")
+        if model_type in OVERFLOWS_FP16:
+            return Precision("no", f"{name} has no bf16 and {model_type} overflows fp16")
+        return Precision("fp16", f"{name} has fp16 but no bf16")
+    if not use_cpu:
+        return Precision("no", "fp32 on this device")
+    if _cpu_has_bf16():
+        return Precision("bf16", "this CPU has bf16 instructions")
+    return Precision("no", "this CPU has no bf16 instructions")

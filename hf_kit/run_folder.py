@@ -1,0 +1,107 @@
+"""The run folder: the contract between train, evaluate, predict and push.
+
+`run.json` (what was trained on what, written before the first step), `recipe.yaml` (reruns the experiment),
+`results.json` (written last: a run that has it is finished), `figures/`, the model's files, `checkpoint-N/`; after LoRA
+the adapter, and the merged model in `merged/`.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hf_kit.errors import UserError
+
+RUN, RECIPE, RESULTS, MERGED = "run.json", "recipe.yaml", "results.json", "merged"
+
+
+def fingerprint(parts: dict[str, Any]) -> str:
+    """sha256 of `parts` written as canonical JSON, 64 hex digits."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def hash_folder(folder: Path) -> str:
+    """sha256 over names and contents of a model folder's own files (no sub-folders)."""
+    total = hashlib.sha256()
+    for path in sorted(p for p in folder.iterdir() if p.is_file()):
+        total.update(path.name.encode())
+        with path.open("rb") as stream:
+            total.update(hashlib.file_digest(stream, "sha256").digest())
+    return total.hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write whole or not at all."""
+    _write(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_recipe(path: Path, values: dict[str, Any], header: str) -> None:
+    """A recipe with a comment on top; `values` are flags."""
+    _write(path, header + yaml.safe_dump(values, allow_unicode=True, sort_keys=False))
+
+
+def _write(path: Path, text: str) -> None:
+    aside = path.with_name(path.name + ".part")
+    aside.write_text(text, encoding="utf-8")
+    os.replace(aside, path)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The file's object, or None where there is no file.
+
+    Raises:
+        UserError: the file is there and is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (json.JSONDecodeError, UnicodeDecodeError) as reason:
+        raise UserError(f"{path} is damaged ({reason}); restore it or remove the folder") from None
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """`name: old -> new` for every entry that two runs do not share."""
+    return [f"{k}: {before.get(k)} -> {now.get(k)}" for k in sorted({*before, *now}) if before.get(k) != now.get(k)]
+
+
+def open_run_folder(folder: Path, parts: dict[str, Any]) -> str:
+    """Say what `folder` is to a run with the fingerprint parts `parts`: "new", "unfinished" or "finished".
+
+    Raises:
+        UserError: the folder holds another run or other files, or cannot be written. Nothing is touched.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--output_dir {folder} is a file; name a folder")
+    run = read_json(folder / RUN) if folder.exists() else None
+    if run is not None:
+        changed = differences(run.get("fingerprint_of", {}), parts)
+        if changed:
+            more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
+            raise UserError(
+                f"--output_dir {folder} holds another run ({'; '.join(changed[:5])}{more}). Name another folder with "
+                "--output_dir, or remove this one if you no longer need it; nothing was changed"
+            )
+        return "finished" if (folder / RESULTS).is_file() else "unfinished"
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"--output_dir {folder} holds other files and no run; name an empty or a new folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as reason:
+        raise UserError(f"--output_dir {folder} cannot be made: {reason.strerror}") from None
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"--output_dir {folder} cannot be written")
+    return "new"
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint by step that was written to its end (the trainer's state is written last)."""
+    whole = [
+        path
+        for path in folder.glob("checkpoint-*")
+        if path.name.removeprefix("checkpoint-").isdigit() and (path / "trainer_state.json").is_file()
+    ]
+    return max(whole, key=lambda path: int(path.name.removeprefix("checkpoint-")), default=None)

@@ -1,0 +1,124 @@
+"""What a task gives to the kit; everything else (arguments, trainer, LoRA, run folder, commands) is shared.
+
+To add one, write `tasks/<name>.py` with a subclass and `TASK = <the subclass>`, and a recipe. The README's "Add a task"
+shows a whole one.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from torch import Tensor
+from transformers import EvalPrediction, PreTrainedConfig
+
+
+@dataclass
+class Prepared:
+    """A run's data after the task has checked it: `labels` is encoded, the rest still as loaded.
+
+    Attributes:
+        test: has no column `labels` where the test set is unlabelled; it is then predicted, not scored.
+        notes: sentences for the user on what was split, dropped or found odd.
+    """
+
+    train: Dataset
+    validation: Dataset | None
+    test: Dataset | None
+    notes: list[str]
+
+
+class Task(ABC):
+    """One kind of learning problem.
+
+    Attributes:
+        Arguments: a dataclass of the task's own flags; every field has a default and a help string.
+        auto_class: the `AutoModelFor...` that loads its models.
+        peft_task_type: PEFT's name of the task.
+        generates: its predictions come from `generate`.
+    """
+
+    Arguments: type
+    auto_class: type
+    peft_task_type: str
+    generates = False
+
+    def __init__(self, arguments: Any, label_smoothing: float = 0.0):
+        self.arguments = arguments
+        self.label_smoothing = label_smoothing
+
+    @abstractmethod
+    def prepare(self, raw: Any, data_arguments: Any) -> Prepared:
+        """Find the columns, decide the labels from the training split, check every row, make missing splits.
+
+        Raises:
+            UserError: naming the file or split, the row and the column.
+        """
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """What `prepare` decided, as JSON; stored in the run folder."""
+
+    @abstractmethod
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take back what `state` gave, so that evaluate and predict need the run folder alone."""
+
+    @abstractmethod
+    def encode(self, dataset: Dataset, name: str) -> Dataset:
+        """Check and label the rows of a new data set (for evaluate) as `prepare` did."""
+
+    @abstractmethod
+    def configure(self, config: PreTrainedConfig) -> None:
+        """Write labels and problem type into the model's configuration."""
+
+    @abstractmethod
+    def load_processor(self, model_arguments: Any, config: PreTrainedConfig, train: Dataset, *, fresh: bool) -> Any:
+        """The tokenizer or image processor: the checkpoint's, or one trained on the training split."""
+
+    @abstractmethod
+    def preprocess(self, dataset: Dataset, processor: Any, name: str) -> tuple[Dataset, list[str]]:
+        """Model inputs with an integer column `length`, and notes for the user (texts cut, say)."""
+
+    @abstractmethod
+    def collator(self, processor: Any) -> Callable[[list[dict]], dict[str, Tensor]]:
+        """Makes a batch of rows."""
+
+    @abstractmethod
+    def loss(self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | None = None) -> Tensor:
+        """The summed loss of a micro-batch divided by `num_items_in_batch`, the step's total of `count_items`."""
+
+    @abstractmethod
+    def count_items(self, labels: Tensor) -> Tensor:
+        """What a micro-batch adds to the loss's divisor; a scalar."""
+
+    @abstractmethod
+    def compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
+        """All scores of predictions `[n, ...]` against labels; no network."""
+
+    @property
+    @abstractmethod
+    def metric_for_best_model(self) -> str:
+        """The score that chooses the best checkpoint, unless the user names another."""
+
+    @property
+    def greater_is_better(self) -> bool:
+        return True
+
+    @abstractmethod
+    def decode(self, predictions: np.ndarray) -> list[dict[str, Any]]:
+        """One JSON-able answer per row of raw model output."""
+
+    @abstractmethod
+    def baselines(self, train: Dataset, evaluated: dict[str, Dataset]) -> dict[str, dict[str, dict[str, float]]]:
+        """`{baseline: {split: {metric: value}}}` of simple models on the same rows (as `prepare` gave them)."""
+
+    @abstractmethod
+    def details(self, predictions: np.ndarray, labels: np.ndarray) -> tuple[list[str], list[Sequence[Any]]]:
+        """Columns and rows of a finer table than the scores: per class, say; empty rows where there is none."""
+
+    @abstractmethod
+    def figures(self, predictions: np.ndarray, labels: np.ndarray, folder: Path) -> list[Path]:
+        """Draw what a person would rather look at into `folder`; the paths written."""

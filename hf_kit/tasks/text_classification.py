@@ -1,0 +1,334 @@
+"""Text classification: one text or a pair of texts; one label, several labels or a number."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from torch import Tensor
+from transformers import (
+    AutoModelForSequenceClassification,
+    DataCollatorWithPadding,
+    EvalPrediction,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+)
+
+from hf_kit import tokenization
+from hf_kit.arguments import DataArguments, ModelArguments, parse_json_field
+from hf_kit.data import (
+    LabelMapping,
+    RawSplits,
+    TextColumns,
+    check_texts,
+    decide_labels,
+    encode_labels,
+    find_columns,
+    has_labels,
+    make_splits,
+)
+from hf_kit.errors import UserError, nearest
+from hf_kit.loss import ClassificationLoss, balanced_weights
+from hf_kit.models import own_model_types
+from hf_kit.tasks.task import Prepared, Task
+
+MULTI = "multi_label_classification"
+SINGLE = "single_label_classification"
+
+
+@dataclass
+class TextClassificationArguments:
+    """What is read and how it is learned."""
+
+    _argument_group_name = "text classification"
+
+    text_column: str | None = field(default=None, metadata={"help": "The column of texts; unset: found by its name."})
+    text_pair_column: str | None = field(default=None, metadata={"help": "The column of second texts, for pairs."})
+    label_column: str | None = field(default=None, metadata={"help": "The column of labels."})
+    problem_type: str | None = field(
+        default=None,
+        metadata={
+            "help": "Unset: decided from the labels (lists: several labels; fractions: regression).",
+            "choices": [SINGLE, MULTI, "regression"],
+        },
+    )
+    max_length: int | None = field(
+        default=None, metadata={"help": "Tokens a text is cut to; unset: what the model takes, at most 512."}
+    )
+    class_weights: dict | str | None = field(
+        default=None,
+        metadata={"help": "none; balanced: every class weighs the same; or {label: weight} as JSON."},
+    )
+
+    def __post_init__(self):
+        if self.max_length is not None and self.max_length < 3:
+            raise ValueError(f"--max_length is {self.max_length}; a text needs at least 3 tokens")
+        if self.class_weights not in (None, "none", "balanced"):
+            self.class_weights = parse_json_field("class_weights", self.class_weights)
+
+
+class TextClassification(Task):
+    """Sequence classification through `AutoModelForSequenceClassification`."""
+
+    Arguments = TextClassificationArguments
+    auto_class = AutoModelForSequenceClassification
+    peft_task_type = "SEQ_CLS"
+
+    columns: TextColumns
+    mapping: LabelMapping
+    max_length: int
+    _loss: ClassificationLoss
+
+    def prepare(self, raw: RawSplits, data_arguments: DataArguments) -> Prepared:
+        if raw.train is None:
+            raise UserError("there are no training rows: give --train_file or --dataset_name")
+        flags = self.arguments
+        self.columns = find_columns(
+            raw.train.column_names,
+            raw.train.features,
+            text_column=flags.text_column,
+            text_pair_column=flags.text_pair_column,
+            label_column=flags.label_column,
+        )
+        if self.columns.label is None:
+            raise UserError(
+                f"no label column among {', '.join(raw.train.column_names)}: name it with --label_column"
+            )
+        self.mapping = decide_labels(raw.train, self.columns.label, flags.problem_type)
+        notes: list[str] = []
+        labelled: dict[str, Dataset | None] = {}
+        for name, split in (("train", raw.train), ("validation", raw.validation), ("test", raw.test)):
+            labelled[name] = None if split is None else self._encode(split, name, notes)
+        if labelled["validation"] is not None and "labels" not in labelled["validation"].column_names:
+            raise UserError(
+                f"the validation set has no labels in `{self.columns.label}`; it chooses the best model and needs them"
+            )
+        splits = make_splits(
+            RawSplits(**labelled, name=raw.name, files=raw.files),
+            self.columns,
+            self.mapping,
+            validation_split_percentage=data_arguments.validation_split_percentage,
+            test_split_percentage=data_arguments.test_split_percentage,
+        )
+        self._loss = ClassificationLoss(
+            self.mapping.problem_type, self._class_weights(splits.train), self.label_smoothing
+        )
+        if self.label_smoothing and self.mapping.problem_type == "regression":
+            raise UserError("--label_smoothing_factor means nothing for regression; leave it out")
+        return Prepared(
+            _first_rows(splits.train, data_arguments.max_train_samples),
+            _first_rows(splits.validation, data_arguments.max_eval_samples),
+            _first_rows(splits.test, data_arguments.max_eval_samples),
+            notes + splits.notes,
+        )
+
+    def _encode(self, split: Dataset, name: str, notes: list[str]) -> Dataset:
+        split, empty = check_texts(split, self.columns, name)
+        if empty:
+            notes.append(f"{name}: {empty:,} of {len(split):,} texts are empty")
+        if not has_labels(split, self.columns.label):
+            notes.append(f"{name}: no labels, so it is predicted and not scored")
+            return split
+        return encode_labels(split, self.columns.label, self.mapping, name)
+
+    def encode(self, dataset: Dataset, name: str) -> Dataset:
+        found = find_columns(
+            dataset.column_names,
+            dataset.features,
+            text_column=self.arguments.text_column or _if_there(self.columns.text, dataset),
+            text_pair_column=self.arguments.text_pair_column or _if_there(self.columns.text_pair, dataset),
+            label_column=self.arguments.label_column or _if_there(self.columns.label, dataset),
+        )
+        if self.columns.text_pair and not found.text_pair:
+            raise UserError(f"the model reads pairs of texts; name the second column with --text_pair_column ({name})")
+        self.columns = TextColumns(found.text, found.text_pair if self.columns.text_pair else None, found.label)
+        return self._encode(dataset, name, [])
+
+    def _class_weights(self, train: Dataset) -> tuple[float, ...] | None:
+        asked = self.arguments.class_weights
+        if asked in (None, "none", {}):
+            return None
+        problem, names = self.mapping.problem_type, self.mapping.names
+        if problem == "regression":
+            raise UserError("--class_weights means nothing for regression; leave it out")
+        labels = np.asarray(train.with_format("numpy")["labels"][:])
+        if asked == "balanced":
+            counts = labels.sum(0) if problem == MULTI else np.bincount(labels, minlength=len(names))
+            return balanced_weights([int(n) for n in counts], len(labels), problem)
+        for name, weight in asked.items():
+            if name not in names:
+                raise UserError(
+                    f"--class_weights: there is no label {name!r}{nearest(name, names)} Labels: {', '.join(names)}"
+                )
+            if not isinstance(weight, (int, float)) or weight <= 0:
+                raise UserError(f"--class_weights: the weight of {name!r} is {weight!r}; it must be a number above 0")
+        return tuple(float(asked.get(name, 1.0)) for name in names)
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "columns": {k: getattr(self.columns, k) for k in ("text", "text_pair", "label")},
+            "labels": self.mapping.to_dict(),
+            "max_length": self.max_length,
+            "class_weights": self._loss.class_weights,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.columns = TextColumns(**state["columns"])
+        self.mapping = LabelMapping.from_dict(state["labels"])
+        self.max_length = state["max_length"]
+        weights = state["class_weights"]
+        self._loss = ClassificationLoss(
+            self.mapping.problem_type, tuple(weights) if weights else None, self.label_smoothing
+        )
+
+    def configure(self, config: PreTrainedConfig) -> None:
+        config.num_labels = self.mapping.num_labels
+        config.id2label = self.mapping.id2label
+        config.label2id = self.mapping.label2id
+        config.problem_type = self.mapping.problem_type
+
+    def load_processor(
+        self, model_arguments: ModelArguments, config: PreTrainedConfig, train: Dataset, *, fresh: bool
+    ) -> PreTrainedTokenizerBase:
+        if model_arguments.tokenizer_name or not fresh:
+            tokenizer = tokenization.load_tokenizer(
+                model_arguments.tokenizer_name or model_arguments.model_name_or_path,
+                revision=None if model_arguments.tokenizer_name else model_arguments.model_revision,
+            )
+        else:
+            own = own_model_types().get(config.model_type)
+            texts = (text for column in self._text_columns() for text in train[column])
+            tokenizer = tokenization.train_tokenizer(
+                texts,
+                tokenizer_type=model_arguments.tokenizer_type,
+                vocab_size=model_arguments.vocab_size,
+                special_tokens=own.SPECIAL_TOKENS if own else "bert",
+            )
+        if getattr(config, "type_vocab_size", 2) < 2:
+            # RoBERTa's kind knows one type only; the second text's 1 would index past its embedding.
+            tokenizer.model_input_names = [n for n in tokenizer.model_input_names if n != "token_type_ids"]
+        self.max_length = tokenization.effective_max_length(tokenizer, config, self.arguments.max_length)
+        tokenizer.model_max_length = self.max_length
+        return tokenizer
+
+    def _text_columns(self) -> list[str]:
+        return [c for c in (self.columns.text, self.columns.text_pair) if c]
+
+    def preprocess(self, dataset: Dataset, processor: PreTrainedTokenizerBase, name: str) -> tuple[Dataset, list[str]]:
+        tokenized, cut = tokenization.tokenize_dataset(
+            dataset,
+            processor,
+            self.columns.text,
+            self.columns.text_pair,
+            max_length=self.max_length,
+            description=f"tokenizing {name}",
+        )
+        notes = []
+        if cut:
+            notes.append(
+                f"{name}: {cut:,} of {len(dataset):,} texts ({cut / len(dataset):.1%}) are longer than "
+                f"{self.max_length} tokens and are cut (--max_length)"
+            )
+        return tokenized, notes
+
+    def collator(self, processor: PreTrainedTokenizerBase) -> DataCollatorWithPadding:
+        return DataCollatorWithPadding(processor)
+
+    def loss(self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | None = None) -> Tensor:
+        return self._loss(outputs["logits"], labels, num_items_in_batch)
+
+    def count_items(self, labels: Tensor) -> Tensor:
+        return self._loss.count(labels)
+
+    def compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
+        from hf_kit import metrics
+
+        return metrics.compute(
+            self.mapping.problem_type, prediction.predictions, prediction.label_ids, self.mapping.num_labels
+        )
+
+    @property
+    def metric_for_best_model(self) -> str:
+        return {SINGLE: "accuracy", MULTI: "f1_micro", "regression": "pearson"}[self.mapping.problem_type]
+
+    def decode(self, predictions: np.ndarray) -> list[dict[str, Any]]:
+        """Single label: `{"label", "score", "scores"}`; several: `{"labels", "scores"}`; regression: `{"score"}`."""
+        names, problem = self.mapping.names, self.mapping.problem_type
+        if problem == "regression":
+            return [{"score": float(value)} for value in predictions.reshape(-1)]
+        probabilities = _sigmoid(predictions) if problem == MULTI else _softmax(predictions)  # [n, c]
+        answers = []
+        for row in probabilities:
+            scores = {name: float(p) for name, p in zip(names, row, strict=True)}
+            if problem == MULTI:
+                answers.append({"labels": [n for n, p in scores.items() if p >= 0.5], "scores": scores})
+            else:
+                best = int(row.argmax())
+                answers.append({"label": names[best], "score": float(row[best]), "scores": scores})
+        return answers
+
+    def baselines(self, train: Dataset, evaluated: dict[str, Dataset]) -> dict[str, dict[str, dict[str, float]]]:
+        from hf_kit.baselines import text_baselines
+
+        return text_baselines(
+            self.mapping.problem_type,
+            self._joined_texts(train),
+            _labels(train),
+            {name: self._joined_texts(split) for name, split in evaluated.items()},
+            {name: _labels(split) for name, split in evaluated.items()},
+            self.mapping.num_labels,
+        )
+
+    def _joined_texts(self, dataset: Dataset) -> list[str]:
+        columns = [dataset[c][:] for c in self._text_columns()]
+        return [" ".join(parts) for parts in zip(*columns, strict=True)]
+
+    def details(self, predictions: np.ndarray, labels: np.ndarray) -> tuple[list[str], list[Sequence[Any]]]:
+        from hf_kit import metrics
+
+        if self.mapping.problem_type == "regression":
+            return [], []
+        rows = metrics.per_class_report(self.mapping.problem_type, predictions, labels, self.mapping.names)
+        return ["label", "precision", "recall", "f1", "rows"], rows
+
+    def figures(self, predictions: np.ndarray, labels: np.ndarray, folder: Path) -> list[Path]:
+        from hf_kit import figures
+
+        if self.mapping.problem_type == "regression":
+            path = folder / "predicted_against_true.png"
+            figures.regression_figure(labels, predictions.reshape(-1), path)
+            return [path]
+        if self.mapping.problem_type == MULTI:
+            return []
+        path = folder / "confusion_matrix.png"
+        figures.confusion_matrix_figure(labels, predictions.argmax(-1), self.mapping.names, path)
+        return [path]
+
+
+def _if_there(column: str | None, dataset: Dataset) -> str | None:
+    return column if column in dataset.column_names else None
+
+
+def _first_rows(dataset: Dataset | None, most: int | None) -> Dataset | None:
+    """A trial's rows, drawn evenly: files are often sorted by class."""
+    if dataset is None or most is None or most >= len(dataset):
+        return dataset
+    return dataset.select(np.random.default_rng(0).permutation(len(dataset))[:most])
+
+
+def _labels(dataset: Dataset) -> np.ndarray:
+    return np.asarray(dataset.with_format("numpy")["labels"][:])
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = np.exp(logits - logits.max(-1, keepdims=True))
+    return shifted / shifted.sum(-1, keepdims=True)
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-logits))
+
+
+TASK = TextClassification

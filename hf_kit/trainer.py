@@ -1,0 +1,101 @@
+"""The one trainer of all tasks: `Seq2SeqTrainer` with what must be right once.
+
+- The loss is the task's, divided by the item count of the whole optimizer step, so that gradient accumulation and more
+  processes change nothing (see `loss.py`).
+- Batches are bucketed by length (see `sampler.py`), also in evaluation, where predictions come back in row order.
+- No `training_args.bin` is written: it is a pickle, and it would hold a token.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch.utils.data import DataLoader
+from transformers import Seq2SeqTrainer, Trainer
+from transformers.trainer import TRAINING_ARGS_NAME
+from transformers.trainer_utils import PredictionOutput
+
+from hf_kit.sampler import LengthBucketSampler, LongestFirstSampler
+from hf_kit.tasks.task import Task
+
+
+class KitTrainer(Seq2SeqTrainer):
+    """Trains the model of any `Task`.
+
+    Args:
+        task: gives the loss, the item count and the metrics.
+        kwargs: those of `transformers.Trainer`.
+    """
+
+    def __init__(self, *, task: Task, **kwargs: Any):
+        super().__init__(
+            compute_loss_func=task.loss,
+            compute_metrics=task.compute_metrics,
+            preprocess_logits_for_metrics=_first_output,
+            **kwargs,
+        )
+        self.task = task
+        # The heads of transformers accept `num_items_in_batch` and ignore it; they must not be taken at their word.
+        self.model_accepts_loss_kwargs = False
+
+    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> torch.Tensor | None:
+        if not batch_samples or "labels" not in batch_samples[0]:
+            return None
+        count = sum(self.task.count_items(batch["labels"]) for batch in batch_samples).to(device)
+        if self.args.world_size > 1 and self.args.average_tokens_across_devices:
+            count = self.accelerator.gather(count).sum()
+        return count
+
+    def _get_dataloader(
+        self, dataset, description, batch_size, sampler_fn=None, is_training=False, dataloader_key=None
+    ) -> DataLoader:
+        lengths = row_lengths(dataset)
+        if lengths is not None and self.args.train_sampling_strategy == "group_by_length":
+            if is_training:
+                seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+                sampler = LengthBucketSampler(lengths, batch_size * self.args.world_size, seed)
+            else:
+                sampler = LongestFirstSampler(lengths)
+            sampler_fn = lambda _: sampler  # noqa: E731
+        return super()._get_dataloader(dataset, description, batch_size, sampler_fn, is_training, dataloader_key)
+
+    def _get_eval_sampler(self, eval_dataset):
+        # The parent would shuffle rows into length groups; without lengths they stay in their order.
+        return torch.utils.data.SequentialSampler(eval_dataset)
+
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval", **gen_kwargs):
+        """As the parent; rows that pad the last batch of several processes are not counted twice."""
+        if self.args.predict_with_generate:
+            return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix, **gen_kwargs)
+        return Trainer.evaluate(self, eval_dataset, ignore_keys, metric_key_prefix)
+
+    def predict(self, test_dataset, ignore_keys=None, metric_key_prefix="test", **gen_kwargs) -> PredictionOutput:
+        """As the parent; predictions and labels stand in the rows' own order."""
+        if self.args.predict_with_generate:
+            output = super().predict(test_dataset, ignore_keys, metric_key_prefix, **gen_kwargs)
+        else:
+            output = Trainer.predict(self, test_dataset, ignore_keys, metric_key_prefix)
+        lengths = row_lengths(test_dataset)
+        if lengths is None or self.args.train_sampling_strategy != "group_by_length":
+            return output
+        back = np.argsort(LongestFirstSampler(lengths).order)
+        labels = output.label_ids
+        return PredictionOutput(output.predictions[back], None if labels is None else labels[back], output.metrics)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        (Path(output_dir or self.args.output_dir) / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+
+
+def _first_output(logits, labels):
+    """Some heads return hidden states as well; only the logits are kept."""
+    return logits[0] if isinstance(logits, tuple) else logits
+
+
+def row_lengths(dataset) -> np.ndarray | None:
+    """The `length` column that preprocessing added, `[n]`, or None for data without one."""
+    if not isinstance(dataset, Dataset) or "length" not in dataset.column_names:
+        return None
+    return np.asarray(dataset.with_format("numpy")["length"][:])
