@@ -1,12 +1,9 @@
-"""The flags of a run, and how a recipe, the command line and the defaults become one set of values.
+"""The flags of a run that all tasks share.
 
-A recipe is flat YAML whose keys are flags; it is turned into `--key=value` strings and parsed exactly like the command
-line, whose flags come after and win. Names are those of transformers, TRL and PEFT; a new name appears only where they
-have none. Unlike `HfArgumentParser.parse_yaml_file`, a misspelt key stops the run with the nearest name, `2e-5` is a
-number, and for every value it is known who set it.
+Names are those of transformers, TRL and PEFT; a new name appears only where they have none. A task brings its own flags
+beside these (`tasks/<name>.py`).
 """
 
-import argparse
 import dataclasses
 import json
 import os
@@ -14,10 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from transformers import HfArgumentParser, Seq2SeqTrainingArguments
+from transformers import Seq2SeqTrainingArguments
 
-from hf_kit.errors import UserError, nearest
-from hf_kit.recipe import QUICKSTART, as_flags, find_recipe, read_recipe
+from hf_kit.errors import UserError
 
 # Flags that change neither what is learned nor how it is scored: two runs that differ in these alone are the same run.
 NOT_IN_FINGERPRINT = frozenset(
@@ -29,18 +25,6 @@ NOT_IN_FINGERPRINT = frozenset(
     "push_to_hub".split()
 )
 
-DATA_SOURCES = (
-    "dataset_name",
-    "dataset_config_name",
-    "dataset_revision",
-    "train_file",
-    "validation_file",
-    "test_file",
-    "train_split_name",
-    "validation_split_name",
-    "test_split_name",
-)
-
 
 @dataclass
 class DataArguments:
@@ -49,7 +33,8 @@ class DataArguments:
     _argument_group_name = "data"
 
     dataset_name: str | None = field(
-        default=None, metadata={"help": "A data set's Hub id, or a local folder of files or of one sub-folder a class."}
+        default=None,
+        metadata={"help": "A data set's Hub id, or a local folder of files or of one sub-folder a class."},
     )
     dataset_config_name: str | None = field(default=None, metadata={"help": "The Hub data set's configuration."})
     dataset_revision: str | None = field(default=None, metadata={"help": "The Hub data set's branch, tag or commit."})
@@ -66,7 +51,9 @@ class DataArguments:
     )
     test_split_percentage: int = field(
         default=10,
-        metadata={"help": "Without a validation and a test set: the share of the rows kept for a final score; 0: none."},
+        metadata={
+            "help": "Without a validation and a test set: the share of the rows kept for a final score; 0: none."
+        },
     )
     max_train_samples: int | None = field(default=None, metadata={"help": "Use this many training rows, for a trial."})
     max_eval_samples: int | None = field(
@@ -86,7 +73,7 @@ class ModelArguments:
         default=None, metadata={"help": "Train this architecture from nothing, e.g. hf_kit_lstm, bert, llama."}
     )
     config_overrides: dict | str | None = field(
-        default=None, metadata={"help": 'Fields of the model\'s configuration as JSON, e.g. \'{"hidden_dim": 512}\'.'}
+        default=None, metadata={"help": "Fields of the model's configuration as JSON, e.g. '{\"hidden_dim\": 512}'."}
     )
     trust_remote_code: bool = field(
         default=False, metadata={"help": "Run the checkpoint's own code; needs a full commit in --model_revision."}
@@ -140,9 +127,7 @@ class KitTrainingArguments(Seq2SeqTrainingArguments):
     per_device_eval_batch_size: int = field(default=64, metadata={"help": "Rows per device in evaluation."})
     eval_strategy: str = field(default="epoch", metadata={"help": "When to score: no, steps or epoch."})
     save_strategy: str = field(default="epoch", metadata={"help": "When to save: no, steps, epoch or best."})
-    save_total_limit: int | None = field(
-        default=1, metadata={"help": "Checkpoints kept, beside the best one."}
-    )
+    save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints kept, beside the best one."})
     load_best_model_at_end: bool = field(default=True, metadata={"help": "Keep the best model, not the last."})
     logging_steps: float = field(default=0.02, metadata={"help": "Log every so many steps; below 1: a share of all."})
     train_sampling_strategy: str = field(
@@ -212,80 +197,6 @@ def _plain(value: Any) -> Any:
     return value
 
 
-class _Parser(HfArgumentParser):
-    """Raises `UserError` where argparse would print its usage and exit with 2 (a launcher makes a traceback of that)."""
-
-    origin = "the command line"
-
-    def error(self, message: str):
-        raise UserError(f"{self.origin}: {message}")
-
-
-def _explicit(parser: _Parser, flags: list[str], origin: str) -> dict[str, Any]:
-    """What `flags` themselves say, no default mixed in."""
-    parser.origin = origin
-    known, unknown = parser.parse_known_args(flags)
-    if unknown:
-        first = unknown[0]
-        if not first.startswith("--"):
-            raise UserError(f"{origin}: unexpected `{first}`; a recipe comes first, everything else is --flag value")
-        name = first[2:].split("=")[0].replace("-", "_")
-        hint = nearest(name, (a.dest for a in parser._actions))
-        raise UserError(f"{origin}: unknown flag `{name}`{hint} All flags: hf-kit train --help")
-    return vars(known)
-
-
-def _check_values(arguments: Arguments) -> None:
-    """Plain mistakes in single values, or in two that contradict each other."""
-    data, model, lora, training = arguments.data, arguments.model, arguments.lora, arguments.training
-    for name, value in (
-        ("validation_split_percentage", data.validation_split_percentage),
-        ("test_split_percentage", data.test_split_percentage),
-    ):
-        if not 0 <= value <= 50:
-            raise UserError(f"--{name} is {value}; allowed: 0 to 50 (per cent of the training rows)")
-    positive = {
-        "max_train_samples": data.max_train_samples,
-        "max_eval_samples": data.max_eval_samples,
-        "vocab_size": model.vocab_size,
-        "lora_r": lora.lora_r,
-        "early_stopping_patience": training.early_stopping_patience,
-        "per_device_train_batch_size": training.per_device_train_batch_size,
-        "per_device_eval_batch_size": training.per_device_eval_batch_size,
-        "gradient_accumulation_steps": training.gradient_accumulation_steps,
-        "num_train_epochs": training.num_train_epochs,
-        "learning_rate": training.learning_rate,
-    }
-    for name, value in positive.items():
-        if value is not None and not value > 0:
-            raise UserError(f"--{name} is {value}; it must be greater than 0")
-    if not 0 <= training.label_smoothing_factor < 1:
-        raise UserError(f"--label_smoothing_factor is {training.label_smoothing_factor}; allowed: 0 up to below 1")
-    if training.early_stopping_patience and training.eval_strategy == "no":
-        raise UserError("--early_stopping_patience needs evaluations: leave --eval_strategy at epoch or set steps")
-    if model.model_name_or_path and model.model_type:
-        raise UserError(
-            f"--model_name_or_path {model.model_name_or_path} and --model_type {model.model_type} exclude each other: "
-            "a checkpoint brings its type; give one of them"
-        )
-    if not model.model_name_or_path and not model.model_type:
-        raise UserError("which model? Give --model_name_or_path (a checkpoint) or --model_type (from nothing)")
-    if model.trust_remote_code and not _is_commit(model.model_revision):
-        raise UserError(
-            "--trust_remote_code runs code written by others: name the commit you have read, all 40 digits of it, in "
-            f"--model_revision (now: {model.model_revision})"
-        )
-    if training.push_to_hub:
-        raise UserError(
-            "--push_to_hub: not part of a training run yet. The finished run folder is an ordinary model folder: "
-            "upload it with `hf upload <you>/<name> RUN_FOLDER --exclude 'checkpoint-*'`"
-        )
-
-
-def _is_commit(revision: str | None) -> bool:
-    return revision is not None and len(revision) == 40 and all(c in "0123456789abcdef" for c in revision)
-
-
 def parse_json_field(name: str, value: dict | str | None) -> dict:
     """A field typed `dict | str | None`: JSON on the command line, a mapping in a recipe.
 
@@ -301,84 +212,3 @@ def parse_json_field(name: str, value: dict | str | None) -> dict:
     if not isinstance(parsed, dict):
         raise UserError(f"--{name} {value!r} must be a JSON object, as '{{\"key\": value}}'")
     return parsed
-
-
-def parse_arguments(argv: list[str]) -> Arguments:
-    """Read `[RECIPE.yaml] [--flag value ...]`; without a recipe and a model, the quickstart's.
-
-    Raises:
-        UserError: an unknown flag or key, a value of the wrong type or range, a contradiction.
-    """
-    from hf_kit.tasks import find_task
-
-    argv = list(argv)
-    named = argv.pop(0) if argv and not argv[0].startswith("-") else None
-    flag_names = [a.lstrip("-").split("=")[0].replace("-", "_") for a in argv if a.startswith("--")]
-    if named is None and not {"model_name_or_path", "model_type"} & set(flag_names):
-        named = QUICKSTART
-    path = find_recipe(named) if named else None
-    recipe = read_recipe(path) if path else {}
-    if "hub_token" in (*recipe, *flag_names):
-        raise UserError("a token is never a flag: set the environment variable HF_TOKEN or run `hf auth login`")
-
-    task_parser = _Parser(add_help=False, allow_abbrev=False)
-    task_parser.add_argument("--task", default=recipe.pop("task", "text_classification"))
-    chosen, argv = task_parser.parse_known_args(argv)
-
-    parts = (find_task(chosen.task).Arguments, DataArguments, ModelArguments, LoraArguments, KitTrainingArguments)
-    parser = _Parser(
-        parts, prog="hf-kit train", usage="hf-kit train [RECIPE.yaml] [--flag value ...]", allow_abbrev=False
-    )
-    parser.add_argument("--task", help="what is learned; read before all other flags")
-    if {"-h", "--help"} & set(argv):
-        parser.parse_args(["--help"])
-    for action in parser._actions:
-        action.default = argparse.SUPPRESS
-
-    from_recipe = _explicit(parser, as_flags(recipe), f"recipe {path}")
-    from_line = _explicit(parser, argv, "the command line")
-    _drop_what_the_line_replaces(from_recipe, from_line)
-    given = from_recipe | from_line
-    sources = {name: "command line" if name in from_line else "recipe" for name in given}
-    _follow_eval_strategy(given, sources)
-
-    try:
-        built = [part(**{f.name: given[f.name] for f in dataclasses.fields(part) if f.name in given}) for part in parts]
-    except (ValueError, ImportError) as reason:
-        raise UserError(str(reason)) from None
-    arguments = Arguments(str(path) if path else None, chosen.task, *built, sources)
-    arguments.model.config_overrides = parse_json_field("config_overrides", arguments.model.config_overrides)
-    _check_values(arguments)
-    return arguments
-
-
-def _drop_what_the_line_replaces(recipe: dict[str, Any], line: dict[str, Any]) -> None:
-    """A recipe's values that lose their meaning by what the command line says are taken out.
-
-    A model named on the command line replaces the recipe's model and the configuration that was meant for it; data
-    named there replace the recipe's data; and a recipe's folder is for the recipe's own experiment, not for another.
-    """
-    model = ("model_name_or_path", "model_type")
-    if any(line.get(name) not in (None, recipe.get(name)) for name in model):
-        for name in (*model, "model_revision", "config_overrides", "tokenizer_name"):
-            recipe.pop(name, None)
-    if "dataset_name" in line or "train_file" in line:
-        for name in DATA_SOURCES:
-            recipe.pop(name, None)
-    if any(name not in NOT_IN_FINGERPRINT and value != recipe.get(name) for name, value in line.items()):
-        recipe.pop("output_dir", None)
-
-
-def _follow_eval_strategy(given: dict[str, Any], sources: dict[str, str]) -> None:
-    """The best model can only be kept if saving follows scoring: whoever sets one need not set the other."""
-
-    def follow(name: str, value: Any) -> None:
-        if name not in given:
-            given[name], sources[name] = value, "follows eval_strategy"
-
-    if "eval_strategy" in given:
-        follow("save_strategy", given["eval_strategy"])
-        if given["eval_strategy"] == "no":
-            follow("load_best_model_at_end", False)
-    if "eval_steps" in given:
-        follow("save_steps", given["eval_steps"])

@@ -125,9 +125,7 @@ def fit_config_to_tokenizer(config: PreTrainedConfig, tokenizer: PreTrainedToken
         config.pad_token_id = tokenizer.pad_token_id
 
 
-def load_model(
-    arguments: ModelArguments, config: PreTrainedConfig, auto_class: type, seed: int
-) -> Backbone:
+def load_model(arguments: ModelArguments, config: PreTrainedConfig, auto_class: type, seed: int) -> Backbone:
     """Build or load the model in float32, through `auto_class` (an `AutoModelFor...`).
 
     Raises:

@@ -3,11 +3,15 @@
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import rich.box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+_to_stderr = False
 
 
 def is_main_process() -> bool:
@@ -15,9 +19,20 @@ def is_main_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
+@contextmanager
+def everything_to_stderr(wanted: bool = True) -> Iterator[None]:
+    """Leave standard output to a program's own JSON while this lasts."""
+    global _to_stderr
+    before, _to_stderr = _to_stderr, wanted
+    try:
+        yield
+    finally:
+        _to_stderr = before
+
+
 def _console(stderr: bool = False) -> Console:
     # Made per call: pytest and notebooks swap sys.stdout. A pipe has no width; 110 keeps tables on one line.
-    stream = sys.stderr if stderr else sys.stdout
+    stream = sys.stderr if stderr or _to_stderr else sys.stdout
     width = shutil.get_terminal_size((110, 24)).columns if stream.isatty() else 110
     return Console(file=stream, width=width, highlight=False, soft_wrap=True)
 
@@ -65,5 +80,6 @@ def progress_line(message: str) -> None:
     if is_main_process():
         from tqdm.auto import tqdm
 
-        tqdm.write(message, file=sys.stdout)
-        sys.stdout.flush()
+        stream = sys.stderr if _to_stderr else sys.stdout
+        tqdm.write(message, file=stream)
+        stream.flush()

@@ -8,10 +8,13 @@ the adapter, and the merged model in `merged/`.
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import yaml
+from datasets import Dataset
 
 from hf_kit.errors import UserError
 
@@ -31,6 +34,23 @@ def hash_folder(folder: Path) -> str:
         with path.open("rb") as stream:
             total.update(hashlib.file_digest(stream, "sha256").digest())
     return total.hexdigest()
+
+
+def hash_rows(dataset: Dataset) -> str:
+    """sha256 over the rows' contents, whatever file or cache they come from."""
+    total = hashlib.sha256()
+    for table in dataset.with_format("arrow").iter(batch_size=10_000):
+        sink = pa.BufferOutputStream()
+        plain = table.replace_schema_metadata(None).combine_chunks()
+        with pa.ipc.new_stream(sink, plain.schema) as writer:
+            writer.write_table(plain)
+        total.update(sink.getvalue())
+    return total.hexdigest()
+
+
+def write_lines(path: Path, rows: Iterable[Any]) -> None:
+    """One JSON value a line."""
+    _write(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -43,8 +43,7 @@ def padding_share(lengths: Sequence[int], order: Sequence[int], batch_size: int)
     """The share of all positions that are padding when `order` is cut into batches padded to their longest row."""
     ordered = np.asarray(lengths)[np.asarray(order)]
     padded = sum(
-        ordered[i : i + batch_size].max() * len(ordered[i : i + batch_size])
-        for i in range(0, len(ordered), batch_size)
+        ordered[i : i + batch_size].max() * len(ordered[i : i + batch_size]) for i in range(0, len(ordered), batch_size)
     )
     return float(1 - ordered.sum() / padded) if padded else 0.0
 

@@ -62,6 +62,13 @@ def test_single_label_scores_equal_scikit_learn(num_labels, missing):
     assert all(type(value) is float for value in scores.values())
 
 
+@pytest.mark.filterwarnings("error")
+def test_rows_of_one_label_only_are_scored_without_warnings():
+    scores = compute(SINGLE, np.eye(2)[[1, 1]], np.array([1, 1]), 2)
+    assert (scores["accuracy"], scores["matthews_correlation"], scores["f1_macro"]) == (1.0, 0.0, 0.5)
+    assert "roc_auc" not in scores
+
+
 def test_macro_average_counts_a_label_that_is_missing_from_the_rows():
     perfect = np.eye(3)[[0, 1, 0, 1]] * 10
     assert compute(SINGLE, perfect, np.array([0, 1, 0, 1]), 3)["f1_macro"] == pytest.approx(2 / 3)

@@ -44,7 +44,9 @@ class SingleLabelMetrics(evaluate.Metric):
                 references, ids, labels=every_label, average=average, zero_division=0
             )
             scores |= {f"f1_{average}": f1, f"precision_{average}": precision, f"recall_{average}": recall}
-        scores["matthews_correlation"] = matthews_corrcoef(references, ids)
+        # With one label in all the rows scikit-learn answers 0 as well, and warns about a shape that nobody asked for.
+        one_label_only = len(np.union1d(references, ids)) == 1
+        scores["matthews_correlation"] = 0.0 if one_label_only else matthews_corrcoef(references, ids)
         if predictions.ndim == 2 and len(np.unique(references)) == self.num_labels:
             if self.num_labels == 2:
                 scores["roc_auc"] = roc_auc_score(references, predictions[:, 1])

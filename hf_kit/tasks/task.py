@@ -5,7 +5,7 @@ shows a whole one.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,8 +79,13 @@ class Task(ABC):
         """The tokenizer or image processor: the checkpoint's, or one trained on the training split."""
 
     @abstractmethod
-    def preprocess(self, dataset: Dataset, processor: Any, name: str) -> tuple[Dataset, list[str]]:
-        """Model inputs with an integer column `length`, and notes for the user (texts cut, say)."""
+    def preprocess(
+        self, dataset: Dataset, processor: Any, name: str, *, cached: bool = True
+    ) -> tuple[Dataset, list[str]]:
+        """Model inputs with an integer column `length`, and notes for the user (texts cut, say).
+
+        `cached=False` is for the passing rows of `predict`: nothing is left on disk.
+        """
 
     @abstractmethod
     def collator(self, processor: Any) -> Callable[[list[dict]], dict[str, Tensor]]:
@@ -106,6 +111,22 @@ class Task(ABC):
     @property
     def greater_is_better(self) -> bool:
         return True
+
+    @abstractmethod
+    def input_row(self, item: Any) -> dict[str, Any]:
+        """One input of `predict` (a text, a pair, a row) as the row that stands beside its answer."""
+
+    @abstractmethod
+    def input_dataset(self, rows: list[dict[str, Any]]) -> Dataset:
+        """Rows of `input_row` under the columns that `preprocess` reads."""
+
+    @abstractmethod
+    def read_inputs(self, path: str) -> Iterator[Any]:
+        """The inputs in a file, one by one."""
+
+    @abstractmethod
+    def line(self, row: dict[str, Any], answer: dict[str, Any]) -> str:
+        """One answer of `decode` beside its input, as a line for people."""
 
     @abstractmethod
     def decode(self, predictions: np.ndarray) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Text classification: one text or a pair of texts; one label, several labels or a number."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from hf_kit import tokenization
+from hf_kit import metrics, tokenization
 from hf_kit.arguments import DataArguments, ModelArguments, parse_json_field
 from hf_kit.data import (
     LabelMapping,
@@ -27,6 +27,7 @@ from hf_kit.data import (
     encode_labels,
     find_columns,
     has_labels,
+    load_splits,
     make_splits,
 )
 from hf_kit.errors import UserError, nearest
@@ -93,9 +94,7 @@ class TextClassification(Task):
             label_column=flags.label_column,
         )
         if self.columns.label is None:
-            raise UserError(
-                f"no label column among {', '.join(raw.train.column_names)}: name it with --label_column"
-            )
+            raise UserError(f"no label column among {', '.join(raw.train.column_names)}: name it with --label_column")
         self.mapping = decide_labels(raw.train, self.columns.label, flags.problem_type)
         notes: list[str] = []
         labelled: dict[str, Dataset | None] = {}
@@ -243,8 +242,6 @@ class TextClassification(Task):
         return self._loss.count(labels)
 
     def compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
-        from hf_kit import metrics
-
         return metrics.compute(
             self.mapping.problem_type, prediction.predictions, prediction.label_ids, self.mapping.num_labels
         )
@@ -253,20 +250,64 @@ class TextClassification(Task):
     def metric_for_best_model(self) -> str:
         return {SINGLE: "accuracy", MULTI: "f1_micro", "regression": "pearson"}[self.mapping.problem_type]
 
+    def input_row(self, item: str | tuple[str, str] | dict[str, str]) -> dict[str, str]:
+        if isinstance(item, str):
+            item = {"text": item}
+        elif not isinstance(item, dict):
+            item = dict(zip(("text", "text_pair"), item, strict=True))
+        needed = ["text", "text_pair"] if self.columns.text_pair else ["text"]
+        if list(item) != needed or not all(isinstance(text, str) for text in item.values()):
+            wanted = "a pair of texts (--text_pair)" if len(needed) == 2 else "one text"
+            raise UserError(f"this model reads {wanted} at a time; got {item}")
+        return item
+
+    def input_dataset(self, rows: list[dict[str, str]]) -> Dataset:
+        names = {"text": self.columns.text, "text_pair": self.columns.text_pair}
+        return Dataset.from_dict({names[key]: [row[key] for row in rows] for key in rows[0]})
+
+    def read_inputs(self, path: str) -> Iterator[str | tuple[str, str]]:
+        if Path(path).suffix == ".txt":
+            try:
+                with open(path, encoding="utf-8-sig") as lines:
+                    yield from (line.rstrip("\r\n") for line in lines)
+            except (OSError, UnicodeDecodeError) as reason:
+                raise UserError(f"--file {path} cannot be read as UTF-8 text: {reason}") from None
+            return
+        rows = load_splits(test_file=path).test
+        found = find_columns(
+            rows.column_names,
+            rows.features,
+            text_column=self.arguments.text_column or _if_there(self.columns.text, rows),
+            text_pair_column=self.arguments.text_pair_column or _if_there(self.columns.text_pair, rows),
+        )
+        rows, _ = check_texts(rows, found, path)
+        if self.columns.text_pair:
+            yield from ((row[found.text], row[found.text_pair]) for row in rows)
+        else:
+            yield from (row[found.text] for row in rows)
+
+    def line(self, row: dict[str, str], answer: dict[str, Any]) -> str:
+        texts = "\t".join(text.replace("\t", " ").replace("\n", " ") for text in row.values())
+        if "label" in answer:
+            return f"{answer['label']}\t{answer['score']:.3f}\t{texts}"
+        if "labels" in answer:
+            return f"{', '.join(answer['labels']) or '-'}\t{texts}"
+        return f"{answer['score']:.3f}\t{texts}"
+
     def decode(self, predictions: np.ndarray) -> list[dict[str, Any]]:
         """Single label: `{"label", "score", "scores"}`; several: `{"labels", "scores"}`; regression: `{"score"}`."""
         names, problem = self.mapping.names, self.mapping.problem_type
+        probabilities = metrics.to_probabilities(problem, predictions)  # [n, c]; regression: [n]
+        decided = metrics.decide(problem, probabilities)
         if problem == "regression":
-            return [{"score": float(value)} for value in predictions.reshape(-1)]
-        probabilities = _sigmoid(predictions) if problem == MULTI else _softmax(predictions)  # [n, c]
+            return [{"score": float(value)} for value in decided]
         answers = []
-        for row in probabilities:
+        for row, chosen in zip(probabilities, decided, strict=True):
             scores = {name: float(p) for name, p in zip(names, row, strict=True)}
             if problem == MULTI:
-                answers.append({"labels": [n for n, p in scores.items() if p >= 0.5], "scores": scores})
+                answers.append({"labels": [n for n, c in zip(names, chosen, strict=True) if c], "scores": scores})
             else:
-                best = int(row.argmax())
-                answers.append({"label": names[best], "score": float(row[best]), "scores": scores})
+                answers.append({"label": names[chosen], "score": float(row[chosen]), "scores": scores})
         return answers
 
     def baselines(self, train: Dataset, evaluated: dict[str, Dataset]) -> dict[str, dict[str, dict[str, float]]]:
@@ -286,8 +327,6 @@ class TextClassification(Task):
         return [" ".join(parts) for parts in zip(*columns, strict=True)]
 
     def details(self, predictions: np.ndarray, labels: np.ndarray) -> tuple[list[str], list[Sequence[Any]]]:
-        from hf_kit import metrics
-
         if self.mapping.problem_type == "regression":
             return [], []
         rows = metrics.per_class_report(self.mapping.problem_type, predictions, labels, self.mapping.names)
@@ -320,15 +359,6 @@ def _first_rows(dataset: Dataset | None, most: int | None) -> Dataset | None:
 
 def _labels(dataset: Dataset) -> np.ndarray:
     return np.asarray(dataset.with_format("numpy")["labels"][:])
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = np.exp(logits - logits.max(-1, keepdims=True))
-    return shifted / shifted.sum(-1, keepdims=True)
-
-
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-logits))
 
 
 TASK = TextClassification

@@ -1,0 +1,110 @@
+"""The `hf-kit` command: thin calls, nothing heavy imported before it is needed."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+
+from hf_kit import __version__, console
+from hf_kit.errors import UserError
+
+HELP = """\
+usage: hf-kit COMMAND ...
+
+  hf-kit train [RECIPE.yaml] [--flag value ...]   train, score and save a model; no argument: the quickstart
+  hf-kit evaluate RUN --test_file FILE            score a finished run on other rows
+  hf-kit predict RUN "a text" ["another" ...]     label texts (or --file FILE, or lines on standard input)
+
+  hf-kit COMMAND --help     the flags of one command
+  hf-kit --version
+
+RUN is a run folder or the Hub id of one. On several GPUs: accelerate launch recipes/train.py RECIPE.yaml ...
+Exit status: 0 done, 1 a mistake to mend (said in one line), 130 interrupted."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    commands = {"train": train, "evaluate": evaluate, "predict": predict}
+    if not argv or argv[0] in ("-h", "--help"):
+        print(HELP)
+        return 0
+    if argv[0] == "--version":
+        print(f"hf_kit {__version__}")
+        return 0
+    try:
+        if argv[0] not in commands:
+            from hf_kit.errors import nearest
+
+            raise UserError(f"there is no command `{argv[0]}`{nearest(argv[0], commands)} See hf-kit --help")
+        commands[argv[0]](argv[1:])
+    except UserError as mistake:
+        console.error(str(mistake))
+        return 1
+    except KeyboardInterrupt:
+        console.error("interrupted; a training run goes on from its last checkpoint with the same command")
+        return 130
+    return 0
+
+
+def train(argv: list[str]) -> None:
+    """hf-kit train."""
+    from hf_kit.parsing import parse_arguments
+    from hf_kit.run import train as train_run
+
+    train_run(parse_arguments(argv))
+
+
+def evaluate(argv: list[str]) -> None:
+    """hf-kit evaluate."""
+    from hf_kit.evaluation import EvaluateArguments
+    from hf_kit.evaluation import evaluate as evaluate_run
+    from hf_kit.parsing import parse_for_run
+
+    run_name, as_json, (data, flags) = parse_for_run("evaluate", EvaluateArguments, argv)
+    with console.everything_to_stderr(as_json):
+        scores = evaluate_run(run_name, data, flags)
+    if as_json:
+        print(json.dumps(scores, ensure_ascii=False))
+
+
+def predict(argv: list[str]) -> None:
+    """hf-kit predict."""
+    parser = argparse.ArgumentParser(prog="hf-kit predict", description="Answers of a finished run for new inputs.")
+    parser.add_argument("run", help="a run folder or its Hub id")
+    parser.add_argument("inputs", nargs="*", help="texts; none: --file, or one a line on standard input")
+    parser.add_argument("--text_pair", help="the second text, where the model reads pairs")
+    parser.add_argument("--file", help="csv, tsv, json, jsonl or parquet with the run's text column, or .txt lines")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, all scores in it")
+    parser.error = _argument_error
+    flags = parser.parse_args(argv)
+    if flags.inputs and flags.file:
+        raise UserError("give texts or --file, not both")
+
+    from hf_kit.prediction import predict as predict_rows
+    from hf_kit.saved_run import open_run
+
+    run = open_run(flags.run)
+    rows = _rows(flags, run.task)
+    for row, answer in predict_rows(run, rows):
+        print(json.dumps(row | answer, ensure_ascii=False) if flags.json else run.task.line(row, answer), flush=True)
+
+
+def _argument_error(message: str):
+    raise UserError(f"{message} (see hf-kit predict --help)")
+
+
+def _rows(flags: argparse.Namespace, task) -> Iterator:
+    """The inputs of `predict`, one by one."""
+    if flags.file:
+        yield from task.read_inputs(flags.file)
+    elif flags.inputs:
+        yield from ((text, flags.text_pair) if flags.text_pair else text for text in flags.inputs)
+    else:
+        if sys.stdin.isatty():
+            console.say("one text a line; Ctrl-D ends")
+        yield from (line.rstrip("\r\n") for line in sys.stdin)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

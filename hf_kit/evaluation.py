@@ -1,0 +1,88 @@
+"""Scores of a saved run on other rows, computed as the run itself computed its own."""
+
+import os
+import tempfile
+from dataclasses import dataclass, field
+from typing import Any
+
+from hf_kit import console, report
+from hf_kit.arguments import KitTrainingArguments
+from hf_kit.data import load_splits
+from hf_kit.errors import UserError
+from hf_kit.precision import choose_precision
+from hf_kit.run import plain_scores
+from hf_kit.saved_run import open_run
+from hf_kit.trainer import KitTrainer
+
+
+@dataclass
+class EvaluateArguments:
+    """Which rows are scored."""
+
+    _argument_group_name = "data"
+
+    test_file: str | None = field(default=None, metadata={"help": "A csv, tsv, json, jsonl or parquet file."})
+    dataset_name: str | None = field(default=None, metadata={"help": "A data set's Hub id or a local folder."})
+    dataset_config_name: str | None = field(default=None, metadata={"help": "The Hub data set's configuration."})
+    dataset_revision: str | None = field(default=None, metadata={"help": "The Hub data set's branch, tag or commit."})
+    test_split_name: str | None = field(default=None, metadata={"help": "The split to score, if not `test`."})
+    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Rows per forward pass."})
+
+
+def evaluate(run_name: str, data: EvaluateArguments, flags: Any = None) -> dict[str, Any]:
+    """Score `run_name`'s model; `{"rows": n, "scores": {metric: value}, "details": {...}}`.
+
+    Args:
+        run_name: a run folder or a Hub id.
+        flags: the task's own flags, where the new data's columns have other names.
+
+    Raises:
+        UserError: no rows named, no labels in them, a label that the model does not know.
+    """
+    if not data.test_file and not data.dataset_name:
+        raise UserError("which rows? Give --test_file FILE, or --dataset_name (with --test_split_name)")
+    run = open_run(run_name, flags)
+    raw = load_splits(
+        dataset_name=data.dataset_name,
+        dataset_config_name=data.dataset_config_name,
+        dataset_revision=data.dataset_revision,
+        test_file=data.test_file,
+        test_split_name=data.test_split_name,
+    )
+    if raw.test is None:
+        raise UserError(f"{raw.name} has no test split; name the one to score with --test_split_name")
+    rows = run.task.encode(raw.test, "test")
+    if "labels" not in rows.column_names:
+        raise UserError("these rows have no labels to score against; `hf-kit predict RUN --file ...` labels them")
+    inputs, notes = run.task.preprocess(rows, run.processor, "test")
+    for note in notes:
+        console.say(f"  {note}")
+    with tempfile.TemporaryDirectory() as scratch:
+        training = KitTrainingArguments(
+            output_dir=scratch,
+            per_device_eval_batch_size=data.per_device_eval_batch_size,
+            eval_strategy="no",
+            save_strategy="no",
+            load_best_model_at_end=False,
+        )
+        precision = choose_precision(
+            run.model.config.model_type,
+            bf16=True if run.facts["precision"] == "bf16" else None,
+            fp16=None,
+            launched=os.environ.get("ACCELERATE_MIXED_PRECISION", ""),
+            use_cpu=training.use_cpu,
+        )
+        training.mixed_precision = precision.mixed_precision
+        trainer = KitTrainer(
+            task=run.task,
+            model=run.model,
+            args=training,
+            processing_class=run.processor,
+            data_collator=run.task.collator(run.processor),
+        )
+        output = trainer.predict(inputs, metric_key_prefix="test")
+    columns, details = run.task.details(output.predictions, output.label_ids)
+    scores = plain_scores(output.metrics, "test")
+    report.scores_table({"test": scores})
+    report.details_table(columns, details, "test")
+    return {"rows": len(rows), "scores": scores, "details": {"columns": columns, "rows": details}}

@@ -1,0 +1,301 @@
+"""The classic LSTM text classifier as a transformers model: embedding, LSTM, pooling, linear head.
+
+LSTM: Hochreiter and Schmidhuber 1997, Long short-term memory (doi:10.1162/neco.1997.9.8.1735), with the forget gate
+of Gers et al. 2000, Learning to forget (doi:10.1162/089976600300015015). Attention pooling: Yang et al. 2016,
+Hierarchical attention networks (aclanthology.org/N16-1174), word level.
+
+Deliberately different from `nn.LSTM` on a `PackedSequence`, with the same parameters and the same results: texts stay
+in one dense, padded batch, because the fused CPU kernel takes no packed input and the ragged path is several times
+slower. Nothing here waits for the device to tell a length.
+
+This file and `configuration_lstm.py` travel to the Hub with the weights and need nothing but torch and transformers.
+
+Shapes: b texts, t steps, e embedding_dim, h hidden_dim, d = h or 2h (bidirectional), c num_labels.
+"""
+
+import warnings
+from contextlib import nullcontext
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.activations import ACT2FN
+from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.utils.generic import can_return_tuple
+
+from .configuration_lstm import LstmConfig
+
+# cuDNN gathers the weights into one piece of memory at every call, which costs little beside the recurrence. See
+# `VariableLengthLSTM.flatten_parameters` for why they do not lie in one piece from the start.
+warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk of memory")
+
+
+def take_steps(x: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
+    """Reorder steps row by row: step j of row i becomes step `order[i, j]` of it.
+
+    Args:
+        x: [b, t, d].
+        order: [b, t] or less steps, positions in a row.
+    """
+    # As whole rows of [b*t, d]: on a CPU the backward of `gather` along dimension 1 costs many times more.
+    first = torch.arange(x.shape[0], device=x.device)[:, None] * x.shape[1]  # [b, 1]
+    rows = x.flatten(0, 1).index_select(0, (first + order).flatten())
+    return rows.view(*order.shape, x.shape[-1])  # [b, t, d]
+
+
+def _bf16_kernel_is_missing(device: torch.device) -> bool:
+    """Whether bf16 autocast is on and the fused kernel cannot follow it.
+
+    CPUs: oneDNN's LSTM raises without AVX512. cuDNN: autocast's wrapper (ATen/cudnn/AutocastRNN.cpp) casts to fp16
+    whatever was asked for, and in a bf16 run no loss scaling keeps fp16 gradients from vanishing.
+    """
+    lacks_bf16 = device.type == "cuda" or (
+        device.type == "cpu" and not torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    )
+    return (
+        lacks_bf16
+        and torch.is_autocast_enabled(device.type)
+        and torch.get_autocast_dtype(device.type) is torch.bfloat16
+    )
+
+
+class VariableLengthLSTM(nn.LSTM):
+    """`nn.LSTM` for padded batches: every text gets the states that it has alone.
+
+    The parameters are `nn.LSTM`'s, names included. Valid steps come first in a row; the forward direction meets the
+    padding only after them, and the backward direction reads a copy in which each text's own steps are reversed.
+    """
+
+    def flatten_parameters(self) -> None:
+        """Leave the weights where they are.
+
+        `nn.LSTM` makes them views of one storage on a GPU. Code that writes safetensors by storage then takes all but
+        the first for duplicates and drops them (accelerate's `clean_state_dict_for_safetensors`).
+        """
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """
+        Args:
+            x: [b, t, e].
+            lengths: [b], from 1 to t.
+
+        Returns:
+            The last layer's states, [b, t, d]. What stands at and after a text's length has no meaning.
+        """
+        steps = torch.arange(x.shape[1], device=x.device)  # [t]
+        mirrored = lengths[:, None] - 1 - steps  # [b, t]
+        reversal = torch.where(mirrored >= 0, mirrored, steps)
+        for layer in range(self.num_layers):
+            if layer > 0:
+                x = nn.functional.dropout(x, self.dropout, self.training)
+            states = self._run(x, f"l{layer}")  # [b, t, h]
+            if self.bidirectional:
+                backward = self._run(take_steps(x, reversal), f"l{layer}_reverse")
+                states = torch.cat([states, take_steps(backward, reversal)], dim=-1)  # [b, t, d]
+            x = states
+        return x
+
+    def _run(self, x: torch.Tensor, suffix: str) -> torch.Tensor:
+        """One layer in one direction: [b, t, e or d] -> [b, t, h]."""
+        # By name at every call: `nn.LSTM`'s own list of weights does not see parametrizations, through which PEFT's
+        # `target_parameters` works.
+        weights = [getattr(self, f"{kind}_{suffix}") for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        precision = nullcontext()
+        if _bf16_kernel_is_missing(x.device):
+            precision, x = torch.autocast(x.device.type, enabled=False), x.to(weights[0].dtype)
+        zeros = x.new_zeros(1, x.shape[0], self.hidden_size)
+        with precision:
+            # `train` only makes the kernel keep what a backward pass needs (its dropout is 0), and cuDNN refuses a
+            # backward without it: gradients are wanted from a model in evaluation, too.
+            train = torch.is_grad_enabled()
+            states, _, _ = torch._VF.lstm(x, (zeros, zeros), weights, True, 1, 0.0, train, False, True)
+        return states
+
+
+class LstmPooler(nn.Module):
+    """A text's states become one vector; padding never takes part."""
+
+    def __init__(self, config: LstmConfig):
+        super().__init__()
+        self.pooling = config.pooling
+        self.hidden_dim = config.hidden_dim
+        if config.pooling == "attention":
+            width = config.hidden_dim * (1 + config.bidirectional)
+            self.projection = nn.Linear(width, width)
+            # Without bias: softmax would cancel it.
+            self.context = nn.Linear(width, 1, bias=False)
+
+    def forward(self, states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """[b, t, d], [b] -> [b, d]"""
+        padding = (torch.arange(states.shape[1], device=states.device) >= lengths[:, None])[..., None]  # [b, t, 1]
+        if self.pooling == "last":
+            last = take_steps(states, lengths[:, None] - 1)[:, 0]  # [b, d]
+            return torch.cat([last[:, : self.hidden_dim], states[:, 0, self.hidden_dim :]], dim=-1)
+        if self.pooling == "mean":
+            return states.masked_fill(padding, 0).sum(1) / lengths[:, None]
+        if self.pooling == "max":
+            return states.masked_fill(padding, -torch.inf).amax(1)
+        scores = self.context(torch.tanh(self.projection(states)))  # [b, t, 1]
+        weights = scores.masked_fill(padding, -torch.inf).softmax(1)
+        return (weights * states).sum(1)
+
+
+def classification_loss(logits: torch.Tensor, labels: torch.Tensor, problem_type: str | None) -> torch.Tensor:
+    """Mean loss of [b, c] logits, in float32.
+
+    Args:
+        labels: [b] classes (single-label), [b, c] zeros and ones (multi-label), [b] or [b, c] numbers (regression).
+        problem_type: as in the config. `None` follows transformers: one logit is regression, whole-numbered labels
+            are single-label, others multi-label.
+    """
+    if problem_type is None:
+        if logits.shape[-1] == 1:
+            problem_type = "regression"
+        elif labels.is_floating_point():
+            problem_type = "multi_label_classification"
+        else:
+            problem_type = "single_label_classification"
+    logits = logits.float()
+    if problem_type == "single_label_classification":
+        return nn.functional.cross_entropy(logits, labels.view(-1).long())
+    targets = labels.view_as(logits).to(logits.dtype)
+    if problem_type == "regression":
+        return nn.functional.mse_loss(logits, targets)
+    return nn.functional.binary_cross_entropy_with_logits(logits, targets)
+
+
+class LstmPreTrainedModel(PreTrainedModel):
+    """How fresh weights are drawn, and what transformers has to know about the family."""
+
+    config_class = LstmConfig
+    _input_embed_layer = "embedding"
+    _no_split_modules = ["VariableLengthLSTM"]
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        # A tensor is finished first and then copied: only `init.copy_` on the whole parameter sees the flag that marks
+        # weights as loaded; a write to a slice would overwrite them.
+        if isinstance(module, nn.Embedding):
+            vectors = torch.empty_like(module.weight).normal_(std=self.config.initializer_range)
+            if module.padding_idx is not None:
+                vectors[module.padding_idx] = 0
+            init.copy_(module.weight, vectors)
+        elif isinstance(module, nn.Linear):
+            init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.LSTM):
+            for name, parameter in module.named_parameters():
+                gates = torch.zeros_like(parameter).chunk(4)  # input, forget, cell, output
+                if name.startswith("weight_ih"):
+                    for gate in gates:
+                        init.xavier_uniform_(gate)
+                elif name.startswith("weight_hh"):
+                    for gate in gates:
+                        init.orthogonal_(gate)
+                elif name.startswith("bias_ih"):
+                    # The two biases are added, so that the forget gate starts at 1: it remembers (Jozefowicz et al.
+                    # 2015, proceedings.mlr.press/v37/jozefowicz15).
+                    gates[1].fill_(1.0)
+                init.copy_(parameter, torch.cat(gates))
+
+
+class LstmForSequenceClassification(LstmPreTrainedModel):
+    """Embedding -> LSTM -> pooling -> classifier. With the default config, the classic text classifier, put right.
+
+    The model commonly printed as `TextClassifier(vocab_size=10000, embedding_dim=128, hidden_dim=256, num_classes=2)`
+    has two mistakes:
+
+    1. Its `nn.LSTM` lacks `batch_first`, and a [b, t, e] batch is read as b steps of t texts: the recurrence runs
+       across the texts of a batch. Here the kernel is told that the batch comes first.
+    2. It classifies `x[:, -1, :]`, for all but the longest text a padding step: the answer depends on what else is
+       in the batch. Here every pooling looks at valid steps only, and `"last"` is each text's own last one.
+
+    A text's logits are therefore the same alone, padded on either side, and in any batch.
+    """
+
+    # `forward` takes any keyword, from which Trainer would conclude that the loss is already divided by
+    # `num_items_in_batch`. It would then not divide by the accumulation steps: loss and gradients too large by them.
+    accepts_loss_kwargs = False
+
+    def __init__(self, config: LstmConfig):
+        super().__init__(config)
+        config.validate_values()
+        self.embedding = nn.Embedding(config.vocab_size, config.embedding_dim, padding_idx=config.pad_token_id)
+        self.embedding_dropout = nn.Dropout(config.embedding_dropout)
+        self.lstm = VariableLengthLSTM(
+            config.embedding_dim,
+            config.hidden_dim,
+            config.num_layers,
+            batch_first=True,
+            dropout=config.lstm_dropout,
+            bidirectional=config.bidirectional,
+        )
+        self.pooler = LstmPooler(config)
+        self.classifier_dropout = nn.Dropout(config.classifier_dropout)
+        width = config.hidden_dim * (1 + config.bidirectional)
+        if config.classifier_hidden_dim:
+            self.classifier = nn.Sequential(
+                nn.Linear(width, config.classifier_hidden_dim),
+                ACT2FN[config.classifier_activation],
+                nn.Linear(config.classifier_hidden_dim, config.num_labels),
+            )
+        else:
+            self.classifier = nn.Linear(width, config.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        labels: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        **kwargs,
+    ) -> SequenceClassifierOutput | tuple[torch.Tensor, ...]:
+        """
+        Args:
+            input_ids: [b, t]. A text without any token counts as one padding step.
+            attention_mask: [b, t], 1 where a step is valid; padding may stand anywhere. Without it, all tokens but
+                `pad_token_id` are valid.
+            inputs_embeds: [b, t, e] in place of `input_ids`.
+            labels: see `classification_loss`; `config.problem_type` decides.
+            output_hidden_states: also return the embeddings [b, t, e] and the last layer's states [b, t, d]. What
+                they hold at padding has no meaning.
+            kwargs: taken and ignored, as tokenizers, PEFT and Trainer pass more (`token_type_ids`, `task_ids`, ...).
+
+        Raises:
+            ValueError: both or neither of `input_ids` and `inputs_embeds`.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("give either input_ids or inputs_embeds")
+        pad_token_id = self.config.pad_token_id
+        if input_ids is not None and input_ids.shape[1] == 0:
+            # A tokenizer makes this of empty texts, and not even of whole numbers.
+            input_ids, attention_mask = input_ids.new_full((len(input_ids), 1), pad_token_id, dtype=torch.long), None
+        if attention_mask is not None:
+            valid = attention_mask.bool()
+        elif input_ids is not None:
+            valid = input_ids != pad_token_id
+        else:
+            valid = inputs_embeds.new_ones(inputs_embeds.shape[:2], dtype=torch.bool)
+        lengths = valid.sum(1).clamp(min=1)  # [b]
+        # Valid steps to the front, in their order, wherever the padding stood.
+        order = valid.int().argsort(dim=1, descending=True, stable=True)  # [b, t]
+        if input_ids is not None:
+            embedded = self.embedding(input_ids.masked_fill(~valid, pad_token_id).gather(1, order))  # [b, t, e]
+        else:
+            embedded = take_steps(inputs_embeds, order)
+        states = self.lstm(self.embedding_dropout(embedded), lengths)  # [b, t, d]
+        logits = self.classifier(self.classifier_dropout(self.pooler(states, lengths)))  # [b, c]
+        loss = None if labels is None else classification_loss(logits, labels, self.config.problem_type)
+        hidden_states = None
+        if self.config.output_hidden_states if output_hidden_states is None else output_hidden_states:
+            back = order.argsort(dim=1)
+            hidden_states = (take_steps(embedded, back), take_steps(states, back))
+        return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=hidden_states)
+
+
+__all__ = ["LstmForSequenceClassification", "LstmPreTrainedModel"]

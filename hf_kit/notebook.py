@@ -1,0 +1,58 @@
+"""The kit from Python, in as few lines as a notebook likes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hf_kit.evaluation import EvaluateArguments
+from hf_kit.evaluation import evaluate as evaluate_run
+from hf_kit.parsing import parse_arguments
+from hf_kit.prediction import predict
+from hf_kit.recipe import as_flags
+from hf_kit.run import train as train_run
+from hf_kit.run_folder import RESULTS, read_json
+from hf_kit.saved_run import SavedRun, find_run, open_run
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: where everything lies.
+    """
+
+    folder: Path
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """The contents of results.json: scores per split, baselines, seed."""
+        return read_json(self.folder / RESULTS)
+
+    @cached_property
+    def _saved(self) -> SavedRun:
+        return open_run(str(self.folder))
+
+    def predict(self, rows: Sequence[str | tuple[str, str] | dict]) -> list[dict[str, Any]]:
+        """The model's answers for texts, for pairs of texts, or for rows as dictionaries."""
+        return [answer for _, answer in predict(self._saved, rows)]
+
+    def evaluate(self, **flags: Any) -> dict[str, Any]:
+        """Score other rows; flags as those of `hf-kit evaluate`, e.g. `test_file="x.csv"`."""
+        return evaluate_run(str(self.folder), EvaluateArguments(**flags))
+
+
+def train(recipe: str | None = None, **flags: Any) -> Run:
+    """Train as `hf-kit train RECIPE --flag value ...` does; without a recipe, the quickstart.
+
+    Raises:
+        UserError: a mistake in the flags, the data or the folder.
+    """
+    return Run(train_run(parse_arguments([*([recipe] if recipe else []), *as_flags(flags)])))
+
+
+def load(name: str) -> Run:
+    """A finished run by its folder or its Hub id."""
+    return Run(find_run(name))

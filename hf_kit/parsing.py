@@ -1,0 +1,222 @@
+"""How a recipe, the command line and the defaults become one set of values.
+
+A recipe is flat YAML whose keys are flags; it is turned into `--key=value` strings and parsed exactly like the command
+line, whose flags come after and win. Unlike `HfArgumentParser.parse_yaml_file`, a misspelt key stops the run with the
+nearest name, `2e-5` is a number, and for every value it is known who set it.
+"""
+
+import argparse
+import dataclasses
+from typing import Any
+
+from transformers import HfArgumentParser
+
+from hf_kit.arguments import (
+    NOT_IN_FINGERPRINT,
+    Arguments,
+    DataArguments,
+    KitTrainingArguments,
+    LoraArguments,
+    ModelArguments,
+    parse_json_field,
+)
+from hf_kit.errors import UserError, nearest
+from hf_kit.recipe import QUICKSTART, as_flags, find_recipe, read_recipe
+from hf_kit.run_folder import RUN, read_json
+from hf_kit.saved_run import find_run
+from hf_kit.tasks import find_task
+
+DATA_SOURCES = (
+    "dataset_name",
+    "dataset_config_name",
+    "dataset_revision",
+    "train_file",
+    "validation_file",
+    "test_file",
+    "train_split_name",
+    "validation_split_name",
+    "test_split_name",
+)
+
+
+class _Parser(HfArgumentParser):
+    """Raises `UserError` where argparse would print its usage and exit with 2 (a launcher makes a traceback of that)."""
+
+    origin = "the command line"
+
+    def error(self, message: str):
+        raise UserError(f"{self.origin}: {message}")
+
+
+def _explicit(parser: _Parser, flags: list[str], origin: str) -> dict[str, Any]:
+    """What `flags` themselves say, no default mixed in."""
+    parser.origin = origin
+    known, unknown = parser.parse_known_args(flags)
+    if unknown:
+        first = unknown[0]
+        if not first.startswith("--"):
+            raise UserError(f"{origin}: unexpected `{first}`; a recipe comes first, everything else is --flag value")
+        name = first[2:].split("=")[0].replace("-", "_")
+        hint = nearest(name, (a.dest for a in parser._actions))
+        raise UserError(f"{origin}: unknown flag `{name}`{hint} All flags: hf-kit train --help")
+    return vars(known)
+
+
+def _check_values(arguments: Arguments) -> None:
+    """Plain mistakes in single values, or in two that contradict each other."""
+    data, model, lora, training = arguments.data, arguments.model, arguments.lora, arguments.training
+    for name, value in (
+        ("validation_split_percentage", data.validation_split_percentage),
+        ("test_split_percentage", data.test_split_percentage),
+    ):
+        if not 0 <= value <= 50:
+            raise UserError(f"--{name} is {value}; allowed: 0 to 50 (per cent of the training rows)")
+    positive = {
+        "max_train_samples": data.max_train_samples,
+        "max_eval_samples": data.max_eval_samples,
+        "vocab_size": model.vocab_size,
+        "lora_r": lora.lora_r,
+        "early_stopping_patience": training.early_stopping_patience,
+        "per_device_train_batch_size": training.per_device_train_batch_size,
+        "per_device_eval_batch_size": training.per_device_eval_batch_size,
+        "gradient_accumulation_steps": training.gradient_accumulation_steps,
+        "num_train_epochs": training.num_train_epochs,
+        "learning_rate": training.learning_rate,
+    }
+    for name, value in positive.items():
+        if value is not None and not value > 0:
+            raise UserError(f"--{name} is {value}; it must be greater than 0")
+    if not 0 <= training.label_smoothing_factor < 1:
+        raise UserError(f"--label_smoothing_factor is {training.label_smoothing_factor}; allowed: 0 up to below 1")
+    if training.early_stopping_patience and training.eval_strategy == "no":
+        raise UserError("--early_stopping_patience needs evaluations: leave --eval_strategy at epoch or set steps")
+    if model.model_name_or_path and model.model_type:
+        raise UserError(
+            f"--model_name_or_path {model.model_name_or_path} and --model_type {model.model_type} exclude each other: "
+            "a checkpoint brings its type; give one of them"
+        )
+    if not model.model_name_or_path and not model.model_type:
+        raise UserError("which model? Give --model_name_or_path (a checkpoint) or --model_type (from nothing)")
+    if model.trust_remote_code and not _is_commit(model.model_revision):
+        raise UserError(
+            "--trust_remote_code runs code written by others: name the commit you have read, all 40 digits of it, in "
+            f"--model_revision (now: {model.model_revision})"
+        )
+    if training.push_to_hub:
+        raise UserError(
+            "--push_to_hub: not part of a training run yet. The finished run folder is an ordinary model folder: "
+            "upload it with `hf upload <you>/<name> RUN_FOLDER --exclude 'checkpoint-*'`"
+        )
+
+
+def _is_commit(revision: str | None) -> bool:
+    return revision is not None and len(revision) == 40 and all(c in "0123456789abcdef" for c in revision)
+
+
+def parse_arguments(argv: list[str]) -> Arguments:
+    """Read `[RECIPE.yaml] [--flag value ...]`; without a recipe and a model, the quickstart's.
+
+    Raises:
+        UserError: an unknown flag or key, a value of the wrong type or range, a contradiction.
+    """
+    argv = list(argv)
+    named = argv.pop(0) if argv and not argv[0].startswith("-") else None
+    flag_names = [a.lstrip("-").split("=")[0].replace("-", "_") for a in argv if a.startswith("--")]
+    if named is None and not {"model_name_or_path", "model_type"} & set(flag_names):
+        named = QUICKSTART
+    path = find_recipe(named) if named else None
+    recipe = read_recipe(path) if path else {}
+    if "hub_token" in (*recipe, *flag_names):
+        raise UserError("a token is never a flag: set the environment variable HF_TOKEN or run `hf auth login`")
+
+    task_parser = _Parser(add_help=False, allow_abbrev=False)
+    task_parser.add_argument("--task", default=recipe.pop("task", "text_classification"))
+    chosen, argv = task_parser.parse_known_args(argv)
+
+    parts = (find_task(chosen.task).Arguments, DataArguments, ModelArguments, LoraArguments, KitTrainingArguments)
+    parser = _Parser(
+        parts, prog="hf-kit train", usage="hf-kit train [RECIPE.yaml] [--flag value ...]", allow_abbrev=False
+    )
+    parser.add_argument("--task", help="what is learned; read before all other flags")
+    if {"-h", "--help"} & set(argv):
+        parser.parse_args(["--help"])
+    for action in parser._actions:
+        action.default = argparse.SUPPRESS
+
+    from_recipe = _explicit(parser, as_flags(recipe), f"recipe {path}")
+    from_line = _explicit(parser, argv, "the command line")
+    _drop_what_the_line_replaces(from_recipe, from_line)
+    given = from_recipe | from_line
+    sources = {name: "command line" if name in from_line else "recipe" for name in given}
+    _follow_eval_strategy(given, sources)
+
+    try:
+        built = [part(**{f.name: given[f.name] for f in dataclasses.fields(part) if f.name in given}) for part in parts]
+    except (ValueError, ImportError) as reason:
+        raise UserError(str(reason)) from None
+    arguments = Arguments(str(path) if path else None, chosen.task, *built, sources)
+    arguments.model.config_overrides = parse_json_field("config_overrides", arguments.model.config_overrides)
+    _check_values(arguments)
+    return arguments
+
+
+def _drop_what_the_line_replaces(recipe: dict[str, Any], line: dict[str, Any]) -> None:
+    """A recipe's values that lose their meaning by what the command line says are taken out.
+
+    A model named on the command line replaces the recipe's model and the configuration that was meant for it; data
+    named there replace the recipe's data; and a recipe's folder is for the recipe's own experiment, not for another.
+    """
+    model = ("model_name_or_path", "model_type")
+    if any(line.get(name) not in (None, recipe.get(name)) for name in model):
+        for name in (*model, "model_revision", "config_overrides", "tokenizer_name"):
+            recipe.pop(name, None)
+    if "dataset_name" in line or "train_file" in line:
+        for name in DATA_SOURCES:
+            recipe.pop(name, None)
+    if any(name not in NOT_IN_FINGERPRINT and value != recipe.get(name) for name, value in line.items()):
+        recipe.pop("output_dir", None)
+
+
+def _follow_eval_strategy(given: dict[str, Any], sources: dict[str, str]) -> None:
+    """The best model can only be kept if saving follows scoring: whoever sets one need not set the other."""
+
+    def follow(name: str, value: Any) -> None:
+        if name not in given:
+            given[name], sources[name] = value, "follows eval_strategy"
+
+    if "eval_strategy" in given:
+        follow("save_strategy", given["eval_strategy"])
+        if given["eval_strategy"] == "no":
+            follow("load_best_model_at_end", False)
+    if "eval_steps" in given:
+        follow("save_steps", given["eval_steps"])
+
+
+def parse_for_run(command: str, part: type, argv: list[str]) -> tuple[str, bool, tuple[Any, Any]]:
+    """Read `RUN [--flag value ...] [--json]` for a command that works on a finished run.
+
+    Returns:
+        the run's name, whether JSON is wanted, and the parsed `part` and flags of the run's task.
+
+    Raises:
+        UserError: as `parse_arguments`.
+    """
+    usage = f"hf-kit {command} RUN [--flag value ...] [--json]"
+    named = argv[0] if argv and not argv[0].startswith("-") else None
+    if named is None and not {"-h", "--help"} & set(argv):
+        raise UserError(f"which run? {usage}")
+    task_name = "text_classification" if named is None else read_json(find_run(named) / RUN)["task"]
+    parts = (part, find_task(task_name).Arguments)
+    parser = _Parser(parts, prog=f"hf-kit {command}", usage=usage, allow_abbrev=False)
+    parser.add_argument("--json", action="store_true", help="print the scores as JSON, and nothing else, to stdout")
+    if named is None:
+        parser.parse_args(["--help"])
+    for action in parser._actions:
+        action.default = argparse.SUPPRESS
+    given = _explicit(parser, argv[1:], "the command line")
+    as_json = given.pop("json", False)
+    try:
+        first, second = (p(**{f.name: given[f.name] for f in dataclasses.fields(p) if f.name in given}) for p in parts)
+    except ValueError as reason:
+        raise UserError(str(reason)) from None
+    return named, as_json, (first, second)

@@ -1,0 +1,56 @@
+"""The results of a run as tables on the terminal, as JSON for programs and as pictures."""
+
+from pathlib import Path
+from typing import Any
+
+from hf_kit import console
+from hf_kit.run_folder import RESULTS, read_json
+
+# Shown first, in this order, as far as the task has them; everything else is in results.json.
+HEADLINE = (
+    "accuracy subset_accuracy f1_macro f1_micro f1_weighted matthews_correlation roc_auc pearson spearmanr mae loss"
+).split()
+
+
+def scores_table(results: dict[str, Any]) -> None:
+    """The model's scores beside the baselines', a row each, per split."""
+    for split in ("validation", "test"):
+        if split not in results:
+            continue
+        systems = {"this model": results[split]}
+        systems |= {name: scores[split] for name, scores in results.get("baselines", {}).items() if split in scores}
+        metrics = [m for m in HEADLINE if any(m in scores for scores in systems.values())]
+        rows = [[name, *(scores.get(m) for m in metrics)] for name, scores in systems.items()]
+        console.table([split, *metrics], rows)
+
+
+def verdict(results: dict[str, Any], metric: str, greater_is_better: bool) -> None:
+    """Say plainly if a simple model did as well or better."""
+    split = "test" if "test" in results else "validation"
+    ours = results.get(split, {}).get(metric)
+    if ours is None:
+        return
+    sign = 1 if greater_is_better else -1
+    for name, scores in results.get("baselines", {}).items():
+        theirs = scores.get(split, {}).get(metric)
+        if theirs is not None and sign * theirs >= sign * ours:
+            console.warn(
+                f"the baseline {name} is as good or better here: {split} {metric} {theirs:.4f} against {ours:.4f}"
+            )
+
+
+def details_table(columns: list[str], rows: list, split: str) -> None:
+    """The finer table of one split (per class); long ones are cut on the terminal and whole in results.json."""
+    if not rows:
+        return
+    shown = rows[:30]
+    console.table(columns, shown, title=f"{split}, per {columns[0]}")
+    if len(rows) > len(shown):
+        console.say(f"... and {len(rows) - len(shown)} more in {RESULTS}")
+
+
+def show_finished(folder: Path) -> dict[str, Any]:
+    """Print the results of a finished run folder and return them."""
+    results = read_json(folder / RESULTS)
+    scores_table(results)
+    return results

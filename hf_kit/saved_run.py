@@ -1,0 +1,73 @@
+"""A finished run opened again: its model, processor and task, from the folder alone (or from the Hub)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoTokenizer, PreTrainedModel
+
+import hf_kit.models  # noqa: F401  registers our model types with the Auto classes
+from hf_kit.errors import UserError
+from hf_kit.run_folder import MERGED, RESULTS, RUN, read_json
+from hf_kit.tasks import find_task
+from hf_kit.tasks.task import Task
+
+
+@dataclass
+class SavedRun:
+    """What `evaluate` and `predict` need."""
+
+    folder: Path
+    facts: dict[str, Any]
+    task: Task
+    model: PreTrainedModel
+    processor: Any
+
+
+def find_run(name: str) -> Path:
+    """The run folder of that path, or the Hub's copy of it, downloaded.
+
+    Raises:
+        UserError: neither is there, it is no run of this kit, or its training never finished.
+    """
+    folder = Path(name).expanduser()
+    if not folder.exists():
+        if name.startswith((".", "/", "~")) or name.count("/") != 1 or name.startswith("runs/"):
+            raise UserError(f"there is no run folder {name}")
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+        try:
+            folder = Path(snapshot_download(name, ignore_patterns=["checkpoint-*"]))
+        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as reason:
+            raise UserError(
+                f"{name}: no such folder here, and the Hub does not give it: {' '.join(str(reason).split())[:300]}"
+            ) from None
+    if not (folder / RUN).is_file():
+        raise UserError(f"{name} is no run folder of this kit: it has no {RUN}")
+    if not (folder / RESULTS).is_file():
+        raise UserError(f"the run in {name} is not finished (no {RESULTS}); run its training command again first")
+    return folder
+
+
+def open_run(name: str, flags: Any = None) -> SavedRun:
+    """Load a run's model in float32, on the CPU, in eval mode.
+
+    Args:
+        flags: the task's `Arguments` with what a caller names anew (columns, say).
+    """
+    transformers.logging.set_verbosity_error()
+    folder = find_run(name)
+    facts = read_json(folder / RUN)
+    task_class = find_task(facts["task"])
+    task = task_class(flags if flags is not None else task_class.Arguments())
+    task.restore(facts["state"])
+    weights = folder / MERGED if (folder / MERGED).is_dir() else folder
+    try:
+        model = task.auto_class.from_pretrained(weights, dtype=torch.float32)
+        processor = AutoTokenizer.from_pretrained(weights)
+    except (OSError, ValueError) as reason:
+        raise UserError(f"the model in {weights} cannot be loaded: {' '.join(str(reason).split())[:300]}") from None
+    return SavedRun(folder, facts, task, model.eval(), processor)

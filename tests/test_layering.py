@@ -1,0 +1,70 @@
+"""Imports point downwards only."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import hf_kit
+
+PACKAGE = Path(hf_kit.__file__).parent
+
+# From the top to the ground. A module may import from its own row or from rows below it.
+ROWS = [
+    {"cli", "notebook"},
+    {"run", "evaluation", "prediction", "parsing"},
+    {"saved_run", "trainer", "progress", "report"},
+    {"lora", "families", "precision", "sampler", "run_folder"},
+    {"tasks"},
+    {"tokenization", "metrics", "data", "loss", "baselines", "figures", "backbone"},
+    {"arguments", "models"},
+    {"recipe", "console", "errors"},
+]
+
+
+def imports(path: Path) -> set[str]:
+    """The hf_kit modules (first name below hf_kit) that a file imports anywhere."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            if node.module == "hf_kit":
+                found |= {alias.name for alias in node.names if not alias.name.startswith("_")}
+            elif node.module.startswith("hf_kit."):
+                found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("hf_kit.")}
+    return found
+
+
+def row_of(name: str) -> int:
+    for i, row in enumerate(ROWS):
+        if name in row:
+            return i
+    raise AssertionError(f"{name} stands in no row of the layers")
+
+
+def test_every_module_imports_downwards_only():
+    files = [p for p in PACKAGE.rglob("*.py") if p.name != "__init__.py" or p.parent != PACKAGE]
+    assert len(files) > 20
+    wrong = []
+    for path in files:
+        name = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        wrong += [
+            f"{path.relative_to(PACKAGE)} imports {other}" for other in imports(path) if row_of(other) < row_of(name)
+        ]
+    assert not wrong
+
+
+def test_models_need_torch_and_transformers_only():
+    files = list((PACKAGE / "models").glob("*/*_*.py"))
+    assert files
+    for path in files:
+        assert not imports(path), path
+
+
+def test_importing_the_kit_loads_nothing_heavy():
+    code = (
+        "import sys, hf_kit, hf_kit.cli; print([m for m in ('torch', 'transformers', 'datasets') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,63 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from hf_kit.loss import ClassificationLoss, balanced_weights
+
+SINGLE, MULTI = "single_label_classification", "multi_label_classification"
+
+
+def data(problem: str, rows: int = 12):
+    torch.manual_seed(0)
+    if problem == SINGLE:
+        return torch.randn(rows, 3), torch.tensor([0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 2, 2][:rows])
+    if problem == MULTI:
+        return torch.randn(rows, 3), torch.randint(0, 2, (rows, 3)).float()
+    return torch.randn(rows, 1), torch.randn(rows)
+
+
+def test_equals_torch_with_weights_and_smoothing():
+    logits, labels = data(SINGLE)
+    weights = (1.0, 5.0, 0.5)
+    ours = ClassificationLoss(SINGLE, weights, 0.1)(logits, labels)
+    # torch's mean divides by the summed weights, with smoothing as well.
+    assert ours == pytest.approx(
+        F.cross_entropy(logits, labels, weight=torch.tensor(weights), label_smoothing=0.1).item()
+    )
+    logits, labels = data(MULTI)
+    expected = F.binary_cross_entropy_with_logits(logits, labels, pos_weight=torch.tensor(weights))
+    assert ClassificationLoss(MULTI, weights)(logits, labels) == pytest.approx(expected.item())
+    logits, labels = data("regression")
+    assert ClassificationLoss("regression")(logits, labels) == pytest.approx(F.mse_loss(logits[:, 0], labels).item())
+
+
+@pytest.mark.parametrize("problem", [SINGLE, MULTI, "regression"])
+@pytest.mark.parametrize("weights", [None, (1.0, 7.0, 0.25)])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_micro_batches_of_unequal_weight_add_up_to_the_whole(problem, weights, smoothing):
+    if problem == "regression" and (weights or smoothing):
+        pytest.skip("regression takes neither")
+    loss = ClassificationLoss(problem, weights, smoothing)
+    logits, labels = data(problem)
+    whole = loss(logits, labels, loss.count(labels))
+    pieces = [slice(0, 7), slice(7, 8), slice(8, 12)]
+    total = sum(loss.count(labels[p]) for p in pieces)
+    assert sum(loss(logits[p], labels[p], total) for p in pieces).item() == pytest.approx(whole.item(), rel=1e-5)
+    # What a mean of means would give, as the heads of transformers do: another number.
+    means = sum(loss(logits[p], labels[p]) for p in pieces) / len(pieces)
+    assert means.item() != pytest.approx(whole.item(), rel=1e-3)
+
+
+def test_smoothing_moves_independent_targets_towards_one_half():
+    logits, labels = torch.zeros(1, 2), torch.tensor([[1.0, 0.0]])
+    sharp = torch.tensor([[4.0, -4.0]])
+    smooth = ClassificationLoss(MULTI, None, 0.2)
+    assert smooth(sharp, labels) > ClassificationLoss(MULTI)(sharp, labels)
+    assert smooth(logits, labels) == pytest.approx(torch.log(torch.tensor(2.0)).item())
+
+
+def test_balanced_weights_make_every_class_weigh_the_same():
+    counts = [90, 9, 1]
+    weights = balanced_weights(counts, 100, SINGLE)
+    assert [round(n * w, 6) for n, w in zip(counts, weights, strict=True)] == [round(100 / 3, 6)] * 3
+    assert balanced_weights([25, 0], 100, MULTI) == (3.0, 1.0)

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+from hf_kit.sampler import LengthBucketSampler, LongestFirstSampler, bucketed_order, padding_share
+
+LENGTHS = np.random.default_rng(1).integers(1, 200, size=1003)
+
+
+def test_the_order_is_a_permutation_with_the_short_batch_last():
+    order = bucketed_order(LENGTHS, 32, seed=0, epoch=0)
+    assert sorted(order) == list(range(len(LENGTHS)))
+    rows = order[: len(order) // 32 * 32].reshape(-1, 32)
+    # Each whole batch is nearly of one length; without sorting the spread would be about 190.
+    assert np.median([np.ptp(LENGTHS[row]) for row in rows]) < 20
+
+
+def test_the_order_depends_on_seed_and_epoch_alone():
+    np.random.seed(3)
+    first = bucketed_order(LENGTHS, 32, seed=5, epoch=2)
+    np.random.seed(4)
+    assert (first == bucketed_order(LENGTHS, 32, seed=5, epoch=2)).all()
+    assert (first != bucketed_order(LENGTHS, 32, seed=5, epoch=3)).any()
+    assert (first != bucketed_order(LENGTHS, 32, seed=6, epoch=2)).any()
+
+
+def test_batch_lengths_do_not_run_in_cycles():
+    order = bucketed_order(LENGTHS, 8, seed=0, epoch=0)
+    means = LENGTHS[order[:1000]].reshape(-1, 8).mean(1)
+    assert abs(np.corrcoef(means[:-1], means[1:])[0, 1]) < 0.3
+
+
+@pytest.mark.parametrize("rows", [0, 1, 31, 32, 33])
+def test_few_rows(rows):
+    assert sorted(bucketed_order(LENGTHS[:rows], 32, 0, 0)) == list(range(rows))
+
+
+def test_padding_share_counts_positions():
+    assert padding_share([1, 3, 2, 2], [0, 1, 2, 3], 2) == pytest.approx(2 / 10)
+    assert padding_share([1, 3, 2, 2], [0, 1, 2, 3], 1) == 0
+
+
+def test_bucketing_leaves_little_padding():
+    random = np.random.default_rng(0).permutation(len(LENGTHS))
+    assert padding_share(LENGTHS, bucketed_order(LENGTHS, 32, 0, 0), 32) < padding_share(LENGTHS, random, 32) / 4
+
+
+def test_sampler_follows_set_epoch():
+    sampler = LengthBucketSampler(LENGTHS, 32, seed=0)
+    first = list(sampler)
+    assert first == list(sampler)
+    sampler.set_epoch(1)
+    assert first != list(sampler)
+    assert len(sampler) == len(first)
+
+
+def test_longest_first_can_be_undone():
+    sampler = LongestFirstSampler(LENGTHS)
+    order = list(sampler)
+    assert (np.diff(LENGTHS[order]) <= 0).all()
+    assert (np.asarray(order)[np.argsort(sampler.order)] == np.arange(len(LENGTHS))).all()
