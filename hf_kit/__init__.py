@@ -20,7 +20,7 @@ _PUBLIC = {
     "LstmForSequenceClassification": "hf_kit.models.lstm",
     "UserError": "hf_kit.errors",
 }
-__all__ = ["__version__", *_PUBLIC]
+__all__ = [*_PUBLIC]  # noqa: PLE0604 (the table above holds strings)
 
 
 def __getattr__(name: str):

@@ -40,7 +40,7 @@ DATA_SOURCES = (
 
 
 class _Parser(HfArgumentParser):
-    """Raises `UserError` where argparse would print its usage and exit with 2 (a launcher makes a traceback of that)."""
+    """Raises `UserError` where argparse would print its usage and exit with 2: launchers make a traceback of that."""
 
     origin = "the command line"
 

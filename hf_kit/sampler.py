@@ -2,7 +2,7 @@
 
 Like transformers' `LengthGroupedSampler` it sorts by length within random blocks, so that little of a batch is padding.
 Deliberately different: the unit is the global batch (all processes), so ranks that take turns get batches of the same
-lengths; batches are shuffled after sorting, so lengths do not run in cycles; and nothing is drawn from the global random
+lengths; batches are shuffled after sorting, so lengths do not run in cycles; nothing is drawn from the global random
 state, so a resumed run sees the order it would have seen.
 """
 

@@ -130,7 +130,7 @@ def test_a_bad_recipe_is_one_clear_error_that_names_the_file(text, words):
 
 
 def test_a_missing_recipe_lists_those_there_are():
-    with pytest.raises(UserError, match="lstm_classic.yaml"):
+    with pytest.raises(UserError, match=r"lstm_classic\.yaml"):
         parse_arguments(["recipes/text_classification/lstm_clasic.yaml"])
 
 

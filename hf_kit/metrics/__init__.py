@@ -107,7 +107,7 @@ def per_class_report(
     Support is the number of rows that truly have the label. A label that is never predicted has precision 0, one that
     never occurs has recall 0.
     """
-    answers = decide(problem_type, to_probabilities(problem_type, logits))
+    answers = decide(problem_type, to_probabilities(problem_type, logits), thresholds)
     truth = np.asarray(labels).astype(np.int64)
     if problem_type == "single_label_classification":
         every_label = np.eye(len(names), dtype=np.int64)

@@ -1,0 +1,270 @@
+"""One run from flags to folder: what it writes, and what a second run does."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from tiny import FAMILIES, reviews, sentence, write_csv
+
+from hf_kit.cli import main
+
+LSTM = ("--model_type=hf_kit_lstm", f"--config_overrides={json.dumps(FAMILIES['hf_kit_lstm'])}")
+QUICK = ("--vocab_size=200", "--disable_tqdm=True", "--num_train_epochs=3")
+
+
+@pytest.fixture
+def csv_file(tmp_path):
+    return write_csv(tmp_path / "reviews.csv", reviews(120))
+
+
+def run(*flags: str) -> int:
+    return main(["train", *LSTM, *QUICK, *flags])
+
+
+def test_the_run_folder_holds_what_it_promises(csv_file, capsys):
+    assert run("--train_file=reviews.csv", "--output_dir=out", "--seed=5") == 0
+    out = Path("out")
+    results = json.loads((out / "results.json").read_text())
+    assert results["seed"] == 5
+    assert set(results["baselines"]) == {"majority", "tfidf_logistic_regression"}
+    for scores in (results["test"], results["validation"], results["baselines"]["majority"]["test"]):
+        assert {"accuracy", "f1_macro", "matthews_correlation"} <= set(scores)
+    facts = json.loads((out / "run.json").read_text())
+    assert facts["task"] == "text_classification"
+    assert facts["state"]["labels"]["names"] == ["bad", "good"]
+    assert facts["state"]["columns"] == {"text": "text", "text_pair": None, "label": "label"}
+    for name in results["figures"]:
+        assert (out / name).read_bytes().startswith(b"\x89PNG")
+    assert {"confusion_matrix.png", "learning_curves.png"} <= {p.name for p in (out / "figures").iterdir()}
+    names = {p.name for p in out.iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "modeling_lstm.py", "recipe.yaml"} <= names
+    assert not list(out.rglob("training_args.bin"))
+    printed = capsys.readouterr().out
+    assert "command line" in printed and "family: hf_kit_lstm" in printed and "accuracy" in printed
+
+
+def test_the_written_recipe_reruns_the_experiment(csv_file):
+    assert run("--train_file=reviews.csv", "--output_dir=first", "--learning_rate=3e-3") == 0
+    recipe = yaml.safe_load(Path("first/recipe.yaml").read_text())
+    assert recipe["learning_rate"] == 3e-3 and recipe["lr_scheduler_type"] == "linear"
+    assert main(["train", "first/recipe.yaml", "--output_dir=second", "--disable_tqdm=True"]) == 0
+    one, two = (json.loads(Path(f"{name}/run.json").read_text())["fingerprint"] for name in ("first", "second"))
+    assert one == two
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(
+            load_file("first/model.safetensors").values(), load_file("second/model.safetensors").values(), strict=True
+        )
+    )
+
+
+def test_a_finished_run_is_shown_and_not_repeated(csv_file, capsys):
+    flags = ("--train_file=reviews.csv", "--output_dir=out")
+    assert run(*flags) == 0
+    weights, written = Path("out/model.safetensors"), Path("out/model.safetensors").stat().st_mtime_ns
+    capsys.readouterr()
+    assert run(*flags, "--logging_steps=5") == 0
+    assert "finished" in capsys.readouterr().out
+    assert weights.stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("change", ["--learning_rate=9e-4", "--seed=9", "--train_file=other.csv"])
+def test_another_run_in_the_folder_is_an_error_and_nothing_is_touched(csv_file, tmp_path, capsys, change):
+    write_csv(tmp_path / "other.csv", reviews(100, seed=7))
+    assert run("--train_file=reviews.csv", "--output_dir=out", "--baselines=False") == 0
+    before = {p: p.stat().st_mtime_ns for p in Path("out").rglob("*")}
+    flags = [change] if change.startswith("--train_file") else ["--train_file=reviews.csv", change]
+    assert run(*flags, "--output_dir=out", "--baselines=False") == 1
+    error = capsys.readouterr().err
+    assert "another run" in error and change[2:].split("=")[0] in error
+    assert {p: p.stat().st_mtime_ns for p in Path("out").rglob("*")} == before
+
+
+def test_a_folder_with_other_files_is_left_alone(csv_file, capsys):
+    Path("out").mkdir()
+    Path("out/thesis.txt").write_text("mine")
+    assert run("--train_file=reviews.csv", "--output_dir=out") == 1
+    assert "other files" in capsys.readouterr().err
+    assert [p.name for p in Path("out").iterdir()] == ["thesis.txt"]
+
+
+def test_without_a_folder_each_experiment_gets_its_own(csv_file):
+    assert run("--train_file=reviews.csv", "--baselines=False") == 0
+    assert run("--train_file=reviews.csv", "--baselines=False", "--seed=1") == 0
+    assert len(list(Path("runs").glob("hf_kit_lstm-reviews-*"))) == 2
+
+
+class Stop(Exception):
+    """Stands for a power cut."""
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_an_interrupted_run_goes_on_to_the_same_weights(csv_file, monkeypatch, capsys, accumulation):
+    flags = (
+        "--train_file=reviews.csv",
+        "--baselines=False",
+        "--per_device_train_batch_size=8",
+        f"--gradient_accumulation_steps={accumulation}",
+        "--eval_strategy=steps",
+        "--eval_steps=2",
+        "--config_overrides=" + json.dumps(FAMILIES["hf_kit_lstm"] | {"classifier_dropout": 0.5}),
+    )
+    assert run(*flags, "--output_dir=whole") == 0
+
+    from hf_kit.progress import EvaluationLines
+
+    def cut(self, args, state, control, **kwargs):
+        if state.global_step == 9:
+            raise Stop
+
+    with monkeypatch.context() as patched:
+        patched.setattr(EvaluationLines, "on_step_end", cut)
+        with pytest.raises(Stop):
+            run(*flags, "--output_dir=cut")
+    assert not Path("cut/results.json").exists()
+    capsys.readouterr()
+    assert run(*flags, "--output_dir=cut") == 0
+    assert "continuing from cut/checkpoint-8" in capsys.readouterr().out
+    whole, cut_weights = load_file("whole/model.safetensors"), load_file("cut/model.safetensors")
+    assert all(torch.equal(whole[name], cut_weights[name]) for name in whole)
+    one, two = (json.loads(Path(f"{name}/results.json").read_text()) for name in ("whole", "cut"))
+    assert one["test"] == two["test"] and one["training"]["best_step"] == two["training"]["best_step"]
+
+
+def test_early_stopping_stops_and_keeps_the_best(csv_file):
+    flags = ("--train_file=reviews.csv", "--baselines=False", "--early_stopping_patience=1", "--learning_rate=1e-9")
+    assert main(["train", *LSTM, "--vocab_size=200", "--disable_tqdm=True", *flags, "--output_dir=out"]) == 0
+    training = json.loads(Path("out/results.json").read_text())["training"]
+    assert training["epochs"] < 10 and training["best_step"] < training["steps"]
+
+
+def rows_with_lists(count: int = 90) -> list[dict]:
+    rng = np.random.default_rng(0)
+    rows = []
+    for text, label in reviews(count):
+        rows.append({"text": text, "labels": [label] + (["long"] if len(text.split()) > 9 else [])})
+        rng.shuffle(rows[-1]["labels"])
+    return rows
+
+
+def write_jsonl(path: str, rows: list[dict]) -> None:
+    Path(path).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_several_labels(capsys):
+    write_jsonl("multi.jsonl", rows_with_lists())
+    assert run("--train_file=multi.jsonl", "--output_dir=out", "--class_weights=balanced") == 0
+    results = json.loads(Path("out/results.json").read_text())
+    assert {"subset_accuracy", "f1_macro", "f1_micro"} <= set(results["test"])
+    capsys.readouterr()
+    assert main(["predict", "out", "a lovely film", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert set(answer["scores"]) == {"good", "bad", "long"} and isinstance(answer["labels"], list)
+
+
+def test_pairs_and_regression(capsys):
+    import random
+
+    rng = random.Random(0)
+    rows = [
+        {"text": t, "text2": sentence(["lovely"], rng), "score": round(len(t.split()) / 3, 2)} for t, _ in reviews(90)
+    ]
+    write_jsonl("pairs.jsonl", rows)
+    assert run("--train_file=pairs.jsonl", "--output_dir=out") == 0
+    results = json.loads(Path("out/results.json").read_text())
+    assert {"pearson", "spearmanr", "mae"} <= set(results["test"])
+    assert set(results["baselines"]) == {"mean", "tfidf_ridge"}
+    capsys.readouterr()
+    assert main(["predict", "out", "a lovely film", "--text_pair", "a great film", "--json"]) == 0
+    assert isinstance(json.loads(capsys.readouterr().out)["score"], float)
+    assert main(["predict", "out", "a lovely film"]) == 1
+    assert "pair" in capsys.readouterr().err
+
+
+def test_an_unlabelled_test_set_is_predicted_not_scored(csv_file, tmp_path):
+    write_csv(tmp_path / "blind.csv", [(text,) for text, _ in reviews(9, seed=3)], header=("text",))
+    assert run("--train_file=reviews.csv", "--test_file=blind.csv", "--output_dir=out", "--baselines=False") == 0
+    results = json.loads(Path("out/results.json").read_text())
+    assert "test" not in results and "validation" in results
+    lines = Path("out/predictions_test.jsonl").read_text().splitlines()
+    assert len(lines) == 9 and set(json.loads(lines[0])) == {"label", "score", "scores"}
+
+
+def test_predict_reads_files_and_keeps_the_order(csv_file, tmp_path, capsys, monkeypatch):
+    import io
+
+    assert run("--train_file=reviews.csv", "--output_dir=out", "--baselines=False") == 0
+    texts = [text for text, _ in reviews(30, seed=4)]
+    write_csv(tmp_path / "new.csv", [(text,) for text in texts], header=("text",))
+    Path("new.txt").write_text("\n".join(texts))
+    capsys.readouterr()
+    printed = []
+    for flags in (["--file=new.csv"], ["--file=new.txt"], texts):
+        assert main(["predict", "out", *flags, "--json"]) == 0
+        printed.append(capsys.readouterr().out)
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(texts)))
+    assert main(["predict", "out", "--json"]) == 0
+    assert {capsys.readouterr().out} == set(printed)
+    assert [json.loads(line)["text"] for line in printed[0].splitlines()] == texts
+    assert main(["predict", "out", "one line"]) == 0
+    label, score, text = capsys.readouterr().out.rstrip("\n").split("\t")
+    assert label in ("good", "bad") and 0 <= float(score) <= 1 and text == "one line"
+
+
+def test_evaluating_the_runs_own_test_rows_gives_its_own_scores(csv_file, tmp_path, capsys):
+    write_csv(tmp_path / "test.csv", reviews(40, seed=2))
+    assert run("--train_file=reviews.csv", "--test_file=test.csv", "--output_dir=out", "--baselines=False") == 0
+    capsys.readouterr()
+    assert main(["evaluate", "out", "--test_file=test.csv", "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)["scores"]
+    assert scores == pytest.approx(json.loads(Path("out/results.json").read_text())["test"], abs=1e-6)
+
+
+def test_mistakes_with_finished_runs(csv_file, capsys):
+    assert main(["predict", "nowhere/here/run", "x"]) == 1
+    assert "nowhere/here/run" in capsys.readouterr().err
+    assert main(["evaluate"]) == 1
+    Path("half").mkdir()
+    assert main(["predict", "half", "x"]) == 1
+    assert "run.json" in capsys.readouterr().err
+    assert main(["prediict", "half", "x"]) == 1
+    assert "`predict`" in capsys.readouterr().err
+
+
+def test_five_lines_of_a_notebook(csv_file):
+    import hf_kit
+
+    finished = hf_kit.train(
+        "text_classification/lstm.yaml",
+        train_file="reviews.csv",
+        config_overrides=FAMILIES["hf_kit_lstm"],
+        num_train_epochs=1,
+        disable_tqdm=True,
+        baselines=False,
+    )
+    assert 0 <= finished.results["test"]["accuracy"] <= 1
+    assert finished.predict(["a lovely film"])[0]["label"] in ("good", "bad")
+    assert hf_kit.load(str(finished.folder)).evaluate(test_file="reviews.csv")["rows"] == 120
+    with pytest.raises(hf_kit.UserError):
+        hf_kit.train("text_classification/lstm.yaml", learning_rat=1)
+
+
+def test_tensorboard_gets_the_curves(csv_file):
+    assert run("--train_file=reviews.csv", "--output_dir=out", "--baselines=False", "--report_to=tensorboard") == 0
+    assert list(Path("out").rglob("events.out.tfevents*"))
+
+
+def test_lora_mistakes_are_said_before_any_work(csv_file, capsys):
+    assert run("--train_file=reviews.csv", "--use_peft", "--output_dir=out") == 1
+    assert "fresh model" in capsys.readouterr().err
+    assert not Path("out").exists()
+    assert run("--train_file=reviews.csv", "--output_dir=base", "--baselines=False") == 0
+    for flag in ("--use_dora", "--lora_dropout=0.1"):
+        flags = ("--model_name_or_path=base", "--train_file=reviews.csv", "--use_peft", flag, "--output_dir=out")
+        assert main(["train", *flags, *QUICK]) == 1
+        assert flag[2:].split("=")[0] in capsys.readouterr().err
+    assert not Path("out").exists()
