@@ -5,11 +5,14 @@ import tempfile
 from dataclasses import dataclass, field
 from typing import Any
 
+from transformers import ProgressCallback
+
 from hf_kit import console, report
 from hf_kit.arguments import KitTrainingArguments
 from hf_kit.data import load_splits
 from hf_kit.errors import UserError
 from hf_kit.precision import choose_precision
+from hf_kit.progress import Progress
 from hf_kit.run import plain_scores
 from hf_kit.saved_run import open_run
 from hf_kit.trainer import KitTrainer
@@ -80,6 +83,8 @@ def evaluate(run_name: str, data: EvaluateArguments, flags: Any = None) -> dict[
             processing_class=run.processor,
             data_collator=run.task.collator(run.processor),
         )
+        trainer.remove_callback(ProgressCallback)
+        trainer.add_callback(Progress)
         output = trainer.predict(inputs, metric_key_prefix="test")
     columns, details = run.task.details(output.predictions, output.label_ids)
     scores = plain_scores(output.metrics, "test")

@@ -6,6 +6,7 @@ trained and saved whole, and the saved file is checked to hold them.
 """
 
 import json
+import warnings
 from pathlib import Path
 
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -83,7 +84,10 @@ def add_lora(backbone: Backbone, arguments: LoraArguments, task_type: str) -> Pe
         task_type=task_type,
     )
     try:
-        peft_model = get_peft_model(model, config)
+        with warnings.catch_warnings():
+            # PEFT 0.21 asks for `is_gradient_checkpointing`, the old name of transformers' `is_activation_checkpointing`.
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+            peft_model = get_peft_model(model, config)
     except ValueError as reason:
         last_names = sorted({name.rpartition(".")[2] for name in _linear_layers(model, head)})
         raise UserError(

@@ -6,10 +6,12 @@ from typing import Any
 from hf_kit import console
 from hf_kit.run_folder import RESULTS, read_json
 
-# Shown first, in this order, as far as the task has them; everything else is in results.json.
+# The columns on the terminal, in this order, as far as the task has them; every score is in results.json.
 HEADLINE = (
-    "accuracy subset_accuracy f1_macro f1_micro f1_weighted matthews_correlation roc_auc pearson spearmanr mae loss"
-).split()
+    "accuracy subset_accuracy f1_macro f1_micro matthews_correlation roc_auc pearson spearmanr mae r2 loss".split()
+)
+# Micro-averaged F1 of a single label is its accuracy once more.
+SAME = {"f1_micro": "accuracy"}
 
 
 def scores_table(results: dict[str, Any]) -> None:
@@ -19,9 +21,10 @@ def scores_table(results: dict[str, Any]) -> None:
             continue
         systems = {"this model": results[split]}
         systems |= {name: scores[split] for name, scores in results.get("baselines", {}).items() if split in scores}
-        metrics = [m for m in HEADLINE if any(m in scores for scores in systems.values())]
+        there = {m for scores in systems.values() for m in scores}
+        metrics = [m for m in HEADLINE if m in there and SAME.get(m) not in there]
         rows = [[name, *(scores.get(m) for m in metrics)] for name, scores in systems.items()]
-        console.table([split, *metrics], rows)
+        console.table([split, *(m.replace("matthews_correlation", "mcc") for m in metrics)], rows)
 
 
 def verdict(results: dict[str, Any], metric: str, greater_is_better: bool) -> None:

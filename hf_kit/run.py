@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import EarlyStoppingCallback, PreTrainedConfig, ProgressCallback, set_seed
+from transformers import EarlyStoppingCallback, PreTrainedConfig, PrinterCallback, ProgressCallback, set_seed
 from transformers.trainer_utils import SchedulerType
 
 import hf_kit
@@ -37,6 +37,7 @@ def train(arguments: Arguments) -> Path:
         UserError: a mistake in the flags, the data or the folder; nothing of the user's has been changed.
     """
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()  # a flash per checkpoint, in the middle of our own
     set_seed(arguments.training.seed)
     console.heading("Settings")
     task = find_task(arguments.task_name)(arguments.task, arguments.training.label_smoothing_factor)
@@ -237,8 +238,9 @@ def make_trainer(arguments: Arguments, task: Task, model: Any, processor: Any, i
         data_collator=task.collator(processor),
         callbacks=callbacks,
     )
+    # Transformers prints a dictionary per logging step, through one of these two.
+    trainer.remove_callback(PrinterCallback if training.disable_tqdm else ProgressCallback)
     if not training.disable_tqdm:
-        trainer.remove_callback(ProgressCallback)
         trainer.add_callback(Progress)
     return trainer
 

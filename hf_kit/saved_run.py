@@ -59,6 +59,7 @@ def open_run(name: str, flags: Any = None) -> SavedRun:
         flags: the task's `Arguments` with what a caller names anew (columns, say).
     """
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     folder = find_run(name)
     facts = read_json(folder / RUN)
     task_class = find_task(facts["task"])

@@ -1,0 +1,32 @@
+"""Data for a run: loading, finding the columns, deciding the labels, making the splits.
+
+The names load with their first use, so that `check_files_exist` can be called before anything heavy is imported.
+"""
+
+import importlib
+
+_PUBLIC = {
+    "check_files_exist": "hf_kit.data.files",
+    "load_splits": "hf_kit.data.loading",
+    "RawSplits": "hf_kit.data.loading",
+    "find_columns": "hf_kit.data.columns",
+    "TextColumns": "hf_kit.data.columns",
+    "check_texts": "hf_kit.data.columns",
+    "decide_labels": "hf_kit.data.labels",
+    "encode_labels": "hf_kit.data.labels",
+    "has_labels": "hf_kit.data.labels",
+    "LabelMapping": "hf_kit.data.labels",
+    "make_splits": "hf_kit.data.splits",
+    "Splits": "hf_kit.data.splits",
+}
+__all__ = [*_PUBLIC]  # noqa: PLE0604 (the table above holds strings)
+
+
+def __getattr__(name: str):
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'hf_kit.data' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted(__all__)

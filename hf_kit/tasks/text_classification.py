@@ -1,10 +1,13 @@
 """Text classification: one text or a pair of texts; one label, several labels or a number."""
 
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 from datasets import Dataset
 from torch import Tensor
@@ -183,8 +186,7 @@ class TextClassification(Task):
         )
 
     def configure(self, config: PreTrainedConfig) -> None:
-        config.num_labels = self.mapping.num_labels
-        config.id2label = self.mapping.id2label
+        config.id2label = self.mapping.id2label  # sets num_labels as well
         config.label2id = self.mapping.label2id
         config.problem_type = self.mapping.problem_type
 
@@ -208,22 +210,35 @@ class TextClassification(Task):
         if getattr(config, "type_vocab_size", 2) < 2:
             # RoBERTa's kind knows one type only; the second text's 1 would index past its embedding.
             tokenizer.model_input_names = [n for n in tokenizer.model_input_names if n != "token_type_ids"]
-        self.max_length = tokenization.effective_max_length(tokenizer, config, self.arguments.max_length)
+        most = tokenization.effective_max_length(tokenizer, config, self.arguments.max_length)
+        # Decoders take a hundred thousand tokens; nobody who says nothing wants to pay for that.
+        self.max_length = most if self.arguments.max_length else min(most, tokenization.DEFAULT_MAX_LENGTH)
         tokenizer.model_max_length = self.max_length
         return tokenizer
 
     def _text_columns(self) -> list[str]:
         return [c for c in (self.columns.text, self.columns.text_pair) if c]
 
-    def preprocess(self, dataset: Dataset, processor: PreTrainedTokenizerBase, name: str) -> tuple[Dataset, list[str]]:
-        tokenized, cut = tokenization.tokenize_dataset(
-            dataset,
-            processor,
-            self.columns.text,
-            self.columns.text_pair,
-            max_length=self.max_length,
-            description=f"tokenizing {name}",
-        )
+    def preprocess(
+        self, dataset: Dataset, processor: PreTrainedTokenizerBase, name: str, *, cached: bool = True
+    ) -> tuple[Dataset, list[str]]:
+        def tokenize(cache_dir: str | None = None) -> tokenization.TokenizedDataset:
+            return tokenization.tokenize_dataset(
+                dataset,
+                processor,
+                self.columns.text,
+                self.columns.text_pair,
+                max_length=self.max_length,
+                cache_dir=cache_dir,
+                description=f"tokenizing {name}",
+            )
+
+        if cached:
+            tokenized, cut, _ = tokenize()
+        else:
+            with tempfile.TemporaryDirectory() as scratch, quiet_datasets():
+                tokenized, cut, _ = tokenize(scratch)
+                tokenized = Dataset(tokenized.data.table.combine_chunks(), info=tokenized.info)
         notes = []
         if cut:
             notes.append(
@@ -344,6 +359,18 @@ class TextClassification(Task):
         path = folder / "confusion_matrix.png"
         figures.confusion_matrix_figure(labels, predictions.argmax(-1), self.mapping.names, path)
         return [path]
+
+
+@contextmanager
+def quiet_datasets() -> Iterator[None]:
+    """No bars of `datasets` while this lasts: a window of predictions is too little to show one for."""
+    were_off = datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not were_off:
+            datasets.enable_progress_bars()
 
 
 def _if_there(column: str | None, dataset: Dataset) -> str | None:

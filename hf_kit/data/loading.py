@@ -1,0 +1,184 @@
+"""The splits as they come: from the embedded sample, from files, from a local folder or from the Hub.
+
+Everything becomes a `datasets.Dataset`. Nothing is split, renamed or dropped here, and no task is assumed.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from datasets import Dataset, load_dataset
+from datasets.exceptions import DatasetsError
+from huggingface_hub import is_offline_mode
+
+from hf_kit.data.files import KINDS, SUFFIXES, check_files_exist, is_local_folder
+from hf_kit.data.quiet import quiet
+from hf_kit.data.reading import class_folders, read_files
+from hf_kit.data.sample import load_sample
+from hf_kit.data.split_names import ROLES, choose_splits, role_of
+from hf_kit.errors import UserError
+
+SHARD = re.compile(r"-\d{5}-of-\d{5}$")  # how `datasets` names the parts of one split
+
+
+@dataclass
+class RawSplits:
+    """What was found, before anything is made of it.
+
+    Attributes:
+        train, validation, test: None where there is no such split.
+        name: short, for folder names: `sst2`, or the stem of the file.
+        files: split name to the local files or folders that its rows came from; empty for the sample and the Hub.
+    """
+
+    train: Dataset | None
+    validation: Dataset | None
+    test: Dataset | None
+    name: str
+    files: dict[str, list[str]] = field(default_factory=dict)
+
+
+def load_splits(
+    *,
+    dataset_name: str | None = None,
+    dataset_config_name: str | None = None,
+    dataset_revision: str | None = None,
+    train_file: str | None = None,
+    validation_file: str | None = None,
+    test_file: str | None = None,
+    train_split_name: str | None = None,
+    validation_split_name: str | None = None,
+    test_split_name: str | None = None,
+    wanted: Collection[str] = ROLES,
+) -> RawSplits:
+    """Load what the flags of the same names say; with none of them, the embedded sample as the training split.
+
+    Args:
+        dataset_name: a Hub id, or a local folder: of files named `train*`, `dev*`, `test*` ..., of sub-folders named
+            so, or of one sub-folder of `.txt` files a class. A folder that exists comes before the Hub.
+        train_file, validation_file, test_file: csv, tsv, json, jsonl or parquet, or a folder of class sub-folders.
+        *_split_name: the split's name, where the usual ones do not tell; for a folder the file's name without suffix.
+        wanted: the splits to look for among those of `dataset_name`; others are not loaded.
+
+    Raises:
+        UserError: a contradiction in the flags, a file that cannot be read, a split or data set that is not there.
+    """
+    files = {"train": train_file, "validation": validation_file, "test": test_file}
+    asked = {"train": train_split_name, "validation": validation_split_name, "test": test_split_name}
+    _check_contradictions(dataset_name, dataset_config_name, dataset_revision, files, asked)
+    check_files_exist(
+        dataset_name=dataset_name, train_file=train_file, validation_file=validation_file, test_file=test_file
+    )
+    if dataset_name is None:
+        named = {role: [Path(name).expanduser()] for role, name in files.items() if name is not None}
+        if not named:
+            return RawSplits(load_sample(), None, None, "sample")
+        return _from_files(_short_name(named.get("train", named.get("test"))[0].stem), named)
+    if is_local_folder(dataset_name):
+        folder = Path(dataset_name).expanduser()
+        found = _files_of_splits(folder)
+        chosen = choose_splits(str(folder), found, asked, wanted)
+        return _from_files(
+            _short_name(folder.resolve().name),
+            {role: found[name] for role, name in chosen.items() if name is not None},
+        )
+    splits = _from_hub(dataset_name, dataset_config_name, dataset_revision)
+    chosen = choose_splits(dataset_name, splits, asked, wanted)
+    short = dataset_name.split("/")[-1] + (f"-{dataset_config_name}" if dataset_config_name else "")
+    return RawSplits(**{role: splits.get(chosen.get(role)) for role in ROLES}, name=_short_name(short))
+
+
+def _check_contradictions(
+    dataset_name: str | None,
+    config_name: str | None,
+    revision: str | None,
+    files: dict[str, str | None],
+    asked: dict[str, str | None],
+) -> None:
+    given = {f"--{role}_file": name for role, name in files.items() if name is not None}
+    splits = [f"--{role}_split_name" for role, name in asked.items() if name is not None]
+    hub = {"--dataset_config_name": config_name, "--dataset_revision": revision}
+    hub_only = [flag for flag, value in hub.items() if value is not None]
+    if dataset_name is not None and given:
+        raise UserError(
+            f"--dataset_name {dataset_name} and {' and '.join(given)} both say where the rows are; give one"
+        )
+    if dataset_name is None and (splits or hub_only):
+        raise UserError(f"{(splits + hub_only)[0]} needs --dataset_name: a file is one split")
+    if hub_only and is_local_folder(dataset_name):
+        raise UserError(
+            f"{hub_only[0]} is for data sets of the Hub, and --dataset_name {dataset_name} is a folder here"
+        )
+    if files["validation"] is not None and files["train"] is None:
+        raise UserError("--validation_file needs --train_file; a file to score alone is --test_file")
+    resolved = Counter(Path(name).expanduser().resolve() for name in given.values())
+    if any(count > 1 for count in resolved.values()):
+        raise UserError(
+            f"{' and '.join(given)} name the same file ({resolved.most_common(1)[0][0].name}); leave one out"
+        )
+
+
+def _from_files(name: str, paths: dict[str, list[Path]]) -> RawSplits:
+    rows = {role: read_files(paths[role], role) if role in paths else None for role in ROLES}
+    return RawSplits(**rows, name=name, files={role: [str(p) for p in found] for role, found in paths.items()})
+
+
+def _files_of_splits(folder: Path) -> dict[str, list[Path]]:
+    """Split name to its files, for the layouts that `load_splits` names."""
+    files: dict[str, list[Path]] = {}
+    by_stem: dict[str, set[str]] = {}
+    here = sorted(p for p in folder.iterdir() if not p.name.startswith((".", "_")))
+    data_files = [p for p in here if p.is_file() and p.suffix.lower() in SUFFIXES]
+    for path in data_files:
+        by_stem.setdefault(SHARD.sub("", path.stem), set()).add(path.suffix)
+    for path in data_files:
+        stem = SHARD.sub("", path.stem)
+        files.setdefault(stem if len(by_stem[stem]) == 1 else stem + path.suffix, []).append(path)
+    folders: dict[str, list[Path]] = {}
+    for sub in (p for p in here if p.is_dir()):
+        inside = sorted(p for p in sub.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+        if inside or class_folders(sub):
+            folders[sub.name] = inside or [sub]
+    if not any(role_of(name)[0] for name in files) and not any(role_of(name)[0] for name in folders):
+        if class_folders(folder):
+            return {"train": [folder]}
+    # Files before sub-folders: `train.csv` beside a folder `train` is the more explicit of the two.
+    found = files if any(role_of(name)[0] for name in files) or not folders else folders
+    if not found:
+        raise UserError(
+            f"{folder} holds no data: it needs {KINDS} files named train, dev, test ..., sub-folders named so, or one "
+            "sub-folder of .txt files a class"
+        )
+    return found
+
+
+def _from_hub(name: str, config_name: str | None, revision: str | None) -> dict[str, Dataset]:
+    try:
+        with quiet(keep_progress=True):
+            return dict(load_dataset(name, config_name, revision=revision))
+    except (DatasetsError, OSError, ValueError, RuntimeError) as reason:
+        raise UserError(_hub_message(name, revision, reason)) from None
+
+
+def _hub_message(name: str, revision: str | None, reason: Exception) -> str:
+    why = " ".join(str(reason).split())[:400]
+    if isinstance(reason, ConnectionError) and is_offline_mode():
+        return (
+            f"--dataset_name {name}: there is no such folder here, and the Hub is switched off (HF_HUB_OFFLINE=1) "
+            "with no copy in the cache. Unset HF_HUB_OFFLINE, or give a local folder or --train_file"
+        )
+    if "Config name is missing" in why or "BuilderConfig" in why:
+        return f"--dataset_name {name} needs one of its configurations in --dataset_config_name: {why}"
+    if isinstance(reason, ConnectionError):
+        return f"--dataset_name {name}: the Hub cannot be reached ({why}); try again, or give a local folder"
+    at = f" --dataset_revision {revision}" if revision else ""
+    return (
+        f"--dataset_name {name}{at}: there is no such folder here and the Hub does not give it ({why}). Check the "
+        "spelling; a private data set needs `hf auth login` or HF_TOKEN"
+    )
+
+
+def _short_name(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name).strip("-") or "data"

@@ -1,0 +1,95 @@
+"""One split's rows, from one or several files or from a folder of one sub-folder a class."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import Dataset, NamedSplit, concatenate_datasets, load_dataset
+from datasets.exceptions import DatasetGenerationError
+
+from hf_kit.data.csv_files import load_csv
+from hf_kit.data.files import JSON, TABLES, check_utf8
+from hf_kit.data.json_files import load_json
+from hf_kit.data.quiet import quiet
+from hf_kit.errors import UserError
+
+
+def read_files(paths: list[Path], split: str) -> Dataset:
+    """The rows of all `paths`, in their order; each is a file or a folder of one sub-folder a class.
+
+    Raises:
+        UserError: a file that cannot be read, or files of different columns.
+    """
+    parts = []
+    for path in paths:
+        with quiet():
+            parts.append(read_class_folder(path, split) if path.is_dir() else read_file(path, split))
+        if parts[-1].features != parts[0].features:
+            raise UserError(
+                f"{path} has other columns or types than {paths[0]}: {_described(parts[-1])}; there: "
+                f"{_described(parts[0])}. Files of one split need the same ones"
+            )
+    return parts[0] if len(parts) == 1 else concatenate_datasets(parts, split=NamedSplit(split))
+
+
+def _described(dataset: Dataset) -> str:
+    return ", ".join(f"{name} ({getattr(f, 'dtype', type(f).__name__)})" for name, f in dataset.features.items())
+
+
+def read_file(path: Path, split: str) -> Dataset:
+    suffix = path.suffix.lower()
+    if suffix in TABLES:
+        return load_csv(path, split)
+    if suffix in JSON:
+        return load_json(path, split)
+    return load_parquet(path, split)
+
+
+def load_parquet(path: Path, split: str) -> Dataset:
+    """The rows of a parquet file, with the features that `datasets` stored in it, if it did.
+
+    Raises:
+        UserError: the file is no parquet file, is cut short or has no rows.
+    """
+    try:
+        rows = pq.ParquetFile(path).metadata.num_rows
+        dataset = load_dataset("parquet", data_files={split: str(path)}, split=split) if rows else None
+    except (pa.ArrowException, OSError, DatasetGenerationError) as reason:
+        why = str(reason.__cause__ or reason).split(".")[0]
+        raise UserError(
+            f"{path} cannot be read as parquet ({why}); write it anew, or give a csv or jsonl file"
+        ) from None
+    if dataset is None:
+        raise UserError(f"{path} has no rows")
+    return dataset
+
+
+def class_folders(folder: Path) -> dict[str, list[Path]]:
+    """The `.txt` files of each sub-folder, by its name, in the order of their names."""
+    found = {
+        sub.name: sorted(p for p in sub.iterdir() if p.suffix.lower() == ".txt" and not p.name.startswith("."))
+        for sub in sorted(folder.iterdir())
+        if sub.is_dir() and not sub.name.startswith(".")
+    }
+    return {name: files for name, files in found.items() if files}
+
+
+def read_class_folder(folder: Path, split: str) -> Dataset:
+    """Columns `text`, the content of one `.txt` file each, and `label`, the name of the sub-folder it lies in.
+
+    Raises:
+        UserError: no sub-folder holds such files, or one of them is not UTF-8.
+    """
+    classes = class_folders(folder)
+    if not classes:
+        raise UserError(
+            f"{folder} holds no texts: a folder of classes has one sub-folder a class with .txt files in it; a folder "
+            "of csv, json or parquet files is given as --dataset_name"
+        )
+    texts, labels = [], []
+    for name, paths in classes.items():
+        for path in paths:
+            check_utf8(path)
+            texts.append(path.read_text(encoding="utf-8-sig").rstrip("\n"))
+            labels.append(name)
+    return Dataset.from_dict({"text": texts, "label": labels}, split=NamedSplit(split))

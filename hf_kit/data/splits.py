@@ -1,0 +1,167 @@
+"""Train, validation and test as a run uses them: what is missing is taken from the training rows.
+
+Rows of the same text (case and spaces apart) stay together, so that no part scores what another one trained on. Each
+text's place follows from a hash of the text: the same rows are split the same way in any order, on any machine.
+Deliberately different from scikit-learn's `train_test_split(stratify=...)`: that may leave a rare class out of a part.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from datasets import Dataset
+
+from hf_kit.data.arrow_columns import column_array
+from hf_kit.data.columns import TextColumns
+from hf_kit.data.labels import ENCODED, MULTI, SINGLE, LabelMapping
+from hf_kit.data.loading import RawSplits
+from hf_kit.errors import UserError
+
+SEED = b"hf_kit 1"  # another one gives other splits: never change it
+MOST_BINS = 10  # regression is stratified by quantiles
+
+
+@dataclass
+class Splits:
+    """The splits of a run; `notes` are sentences for the user."""
+
+    train: Dataset
+    validation: Dataset | None
+    test: Dataset | None
+    notes: list[str]
+
+
+def make_splits(
+    raw: RawSplits,
+    columns: TextColumns,
+    mapping: LabelMapping,
+    validation_split_percentage: int = 10,
+    test_split_percentage: int = 10,
+) -> Splits:
+    """Keep the splits there are; take a missing validation set, and a missing test set with it, from train.
+
+    `raw` holds encoded labels (`encode_labels`): the mapping is decided from all training rows before they are split.
+    A given validation or test set is never split nor trained on; with a validation set of its own no test set is made.
+    Percentages are of the different texts; 0 means that none is made. Stratified by label, for several labels by the
+    rarest one of a row, for regression by quantile. Single label: each class has at least one text in each part.
+
+    Raises:
+        UserError: percentages out of range, or a class with too few different texts.
+    """
+    if raw.validation is not None:
+        shares = {}
+    elif raw.test is not None:
+        shares = {"validation": validation_split_percentage}
+    else:
+        shares = {"validation": validation_split_percentage, "test": test_split_percentage}
+    _check_percentages(shares)
+    shares = {part: percentage / 100 for part, percentage in shares.items() if percentage}
+
+    keys = _text_keys(raw.train, columns)  # [n]
+    made = {"train": raw.train, "validation": raw.validation, "test": raw.test}
+    notes = []
+    if shares:
+        places = _place_texts(keys, _strata(raw.train, mapping), shares, mapping)  # [n] 0: train
+        for i, part in enumerate(("train", *shares)):
+            made[part] = raw.train.select(np.flatnonzero(places == i))
+        sizes = " and ".join(f"{part} ({len(made[part]):,} rows)" for part in shares)
+        notes.append(f"{sizes} taken from the {len(raw.train):,} training rows, by label; same texts stay together")
+    for part, given in (("validation", raw.validation), ("test", raw.test)):
+        if given is not None:
+            seen = int(np.isin(_text_keys(given, columns), keys).sum())
+            if seen:
+                notes.append(f"{part}: {seen:,} of {len(given):,} texts are also in train, which flatters the score")
+    if made["validation"] is None:
+        notes.append("no validation rows: nothing chooses among the epochs, and the last model is kept")
+    elif made["test"] is None:
+        notes.append(
+            "no test rows: the validation rows choose the best model, so their score flatters it; --test_file gives "
+            "rows for a final score"
+        )
+    return Splits(made["train"], made["validation"], made["test"], notes)
+
+
+def _check_percentages(percentages: Mapping[str, int]) -> None:
+    for part, percentage in percentages.items():
+        if not 0 <= percentage <= 90:
+            raise UserError(f"--{part}_split_percentage is {percentage}; it must be from 0 (none is made) to 90")
+    if sum(percentages.values()) > 90:
+        flags = " and ".join(f"--{part}_split_percentage" for part in percentages)
+        raise UserError(f"{flags} are {sum(percentages.values())} together; at least 10 must be left to train on")
+
+
+def _text_keys(dataset: Dataset, columns: TextColumns) -> np.ndarray:
+    """[n] uint64: equal for rows with the same text (or pair), case and white space apart."""
+    names = [name for name in (columns.text, columns.text_pair) if name is not None]
+    texts = zip(*(dataset[name][:] for name in names), strict=True)
+    keys = (
+        hashlib.blake2b(
+            "\0".join(" ".join(t.casefold().split()) for t in row).encode(), digest_size=8, key=SEED
+        ).digest()
+        for row in texts
+    )
+    return np.frombuffer(b"".join(keys), dtype="<u8")
+
+
+def _strata(dataset: Dataset, mapping: LabelMapping) -> np.ndarray:
+    """[n] the stratum of each row; rows without any label are one of their own."""
+    values = column_array(dataset, ENCODED)
+    if mapping.problem_type == SINGLE:
+        return values.to_numpy()
+    if mapping.problem_type == MULTI:
+        hot = values.flatten().to_numpy().reshape(len(dataset), mapping.num_labels) > 0  # [n, c]
+        rarity = np.where(hot, hot.sum(0), len(dataset) + 1)  # [n, c]
+        return np.where(hot.any(1), rarity.argmin(1), mapping.num_labels)  # [n]
+    numbers = values.to_numpy()
+    bins = int(np.clip(len(numbers) // 20, 1, MOST_BINS))
+    return np.searchsorted(np.unique(np.quantile(numbers, np.arange(1, bins) / bins)), numbers)
+
+
+def _place_texts(
+    keys: np.ndarray, strata: np.ndarray, shares: Mapping[str, float], mapping: LabelMapping
+) -> np.ndarray:
+    """[n] 0 for train, 1 and on for the parts of `shares`.
+
+    A text whose rows differ in stratum counts for the rarest of them. Every stratum keeps a text in train.
+    """
+    sizes = np.bincount(strata)
+    by_size = np.argsort(sizes, kind="stable")
+    rank = np.argsort(by_size, kind="stable")  # stratum to its place from the rarest
+    texts, text_of_row = np.unique(keys, return_inverse=True)  # sorted by hash: in an order that is as good as random
+    rank_of_text = np.full(len(texts), len(sizes))
+    np.minimum.at(rank_of_text, text_of_row, rank[strata])
+    place = np.zeros(len(texts), dtype=np.int64)
+    for stratum in np.unique(strata):
+        own = np.flatnonzero(rank_of_text == rank[stratum])
+        if mapping.problem_type == SINGLE and len(own) <= len(shares):
+            raise UserError(_too_few(mapping.names[stratum], len(own), shares))
+        start = 0
+        for i, count in enumerate(_counts(len(own), list(shares.values())), 1):
+            place[own[start : start + count]] = i
+            start += count
+    for i, part in enumerate(shares, 1):
+        if not (place == i).any():
+            raise UserError(_too_few(None, len(texts), {part: shares[part]}))
+    return place[text_of_row]
+
+
+def _counts(texts: int, shares: list[float]) -> list[int]:
+    """How many of a stratum's texts go to each part: the share, rounded, at least one each and one left to train."""
+    counts = [max(1, round(texts * share)) for share in shares]
+    while sum(counts) >= texts:
+        if max(counts) == 0:
+            break
+        counts[counts.index(max(counts))] -= 1
+    return counts
+
+
+def _too_few(name: str | None, texts: int, shares: Mapping[str, float]) -> str:
+    whose = "there are" if name is None else f"class `{name}` has"
+    flags = " and ".join(f"--{part}_split_percentage 0" for part in shares)
+    needed = len(shares) + 1
+    return (
+        f"{whose} {texts} different text{'s' if texts != 1 else ''} to train on, and {' and '.join(shares)} rows are "
+        f"to be taken from them, which needs at least {needed}. Add rows, give "
+        f"{' and '.join(f'--{part}_file' for part in shares)}, or make none with {flags}"
+    )
