@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, Literal
 
 import torch
@@ -190,8 +191,10 @@ class Arguments:
 def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value]
-    if hasattr(value, "value"):  # the enums of TrainingArguments
+    if isinstance(value, Enum):
         return value.value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # 3.0 epochs and 3 epochs are the same experiment
     if dataclasses.is_dataclass(value):
         return dataclasses.asdict(value)
     return value

@@ -13,8 +13,8 @@ from hf_kit.data import load_splits
 from hf_kit.errors import UserError
 from hf_kit.precision import choose_precision
 from hf_kit.progress import Progress
-from hf_kit.run import plain_scores
 from hf_kit.saved_run import open_run
+from hf_kit.scoring import plain_scores
 from hf_kit.trainer import KitTrainer
 
 

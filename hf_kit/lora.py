@@ -85,7 +85,7 @@ def add_lora(backbone: Backbone, arguments: LoraArguments, task_type: str) -> Pe
     )
     try:
         with warnings.catch_warnings():
-            # PEFT 0.21 asks for `is_gradient_checkpointing`, the old name of transformers' `is_activation_checkpointing`.
+            # PEFT 0.21 asks for the old name of transformers' `is_activation_checkpointing`.
             warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
             peft_model = get_peft_model(model, config)
     except ValueError as reason:

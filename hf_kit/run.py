@@ -1,6 +1,5 @@
 """The way of one run, from arguments to the saved folder; the same for every task and model."""
 
-import os
 import platform
 import time
 from pathlib import Path
@@ -9,23 +8,17 @@ from typing import Any
 import torch
 import transformers
 from transformers import EarlyStoppingCallback, PreTrainedConfig, PrinterCallback, ProgressCallback, set_seed
-from transformers.trainer_utils import SchedulerType
 
 import hf_kit
-from hf_kit import backbone, console, lora, report, run_folder
+from hf_kit import backbone, console, lora, report, run_folder, scoring, settings
 from hf_kit.arguments import NOT_IN_FINGERPRINT, Arguments
-from hf_kit.data import load_splits
-from hf_kit.errors import UserError
-from hf_kit.families import family_defaults
-from hf_kit.precision import choose_precision
+from hf_kit.data import check_files_exist, load_splits
+from hf_kit.errors import UserError, nearest
 from hf_kit.progress import EvaluationLines, Progress
 from hf_kit.sampler import bucketed_order, padding_share
 from hf_kit.tasks import find_task
 from hf_kit.tasks.task import Prepared, Task
 from hf_kit.trainer import KitTrainer, row_lengths
-
-# What Trainer reports beside the scores.
-NOT_SCORES = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
 
 
 def train(arguments: Arguments) -> Path:
@@ -39,9 +32,16 @@ def train(arguments: Arguments) -> Path:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()  # a flash per checkpoint, in the middle of our own
     set_seed(arguments.training.seed)
+    data = arguments.data
+    check_files_exist(
+        dataset_name=data.dataset_name,
+        train_file=data.train_file,
+        validation_file=data.validation_file,
+        test_file=data.test_file,
+    )
     console.heading("Settings")
     task = find_task(arguments.task_name)(arguments.task, arguments.training.label_smoothing_factor)
-    config = settle_settings(arguments)
+    config = settings.settle_settings(arguments)
 
     console.heading("Data")
     prepared = load_data(arguments, task)
@@ -50,7 +50,7 @@ def train(arguments: Arguments) -> Path:
         console.say(f"This run is finished: {folder}")
         report.show_finished(folder)
         return folder
-    print_configuration(arguments)
+    settings.print_configuration(arguments)
 
     console.heading("Model")
     fresh = arguments.model.model_name_or_path is None
@@ -72,7 +72,7 @@ def train(arguments: Arguments) -> Path:
     trained = fit(trainer, arguments, folder)
 
     console.heading("Results")
-    results = score(trainer, task, prepared, inputs, arguments, folder)
+    results = scoring.score(trainer, task, prepared, inputs, arguments, folder)
     results["training"] = trained
     save(trainer, arguments, folder, head)
     if console.is_main_process():
@@ -81,41 +81,6 @@ def train(arguments: Arguments) -> Path:
     report.verdict(results, arguments.training.metric_for_best_model, arguments.training.greater_is_better)
     console.say(f'Saved in {folder}. Now try:\n  hf-kit predict {folder} "a text of yours"')
     return folder
-
-
-def settle_settings(arguments: Arguments) -> PreTrainedConfig:
-    """Fill what the user left open: by the model's family, by the device. The model's configuration, loaded."""
-    training = arguments.training
-    config = backbone.load_config(arguments.model)
-    pretrained = arguments.model.model_name_or_path is not None
-    if arguments.lora.use_peft:
-        lora.check_lora(arguments.lora, config.model_type, pretrained)
-    family, values = family_defaults(config.model_type, pretrained=pretrained, use_peft=arguments.lora.use_peft)
-    for name, value in values.items():
-        if name == "lr_scheduler_type":
-            value = SchedulerType(value)
-        arguments.set_default(name, value, f"family: {family}")
-
-    precision = choose_precision(
-        config.model_type,
-        bf16=training.bf16 if arguments.is_set("bf16") else None,
-        fp16=training.fp16 if arguments.is_set("fp16") else None,
-        launched=os.environ.get("ACCELERATE_MIXED_PRECISION", ""),
-        use_cpu=training.use_cpu,
-    )
-    training.mixed_precision = precision.mixed_precision
-    training.bf16, training.fp16 = precision.mixed_precision == "bf16", precision.mixed_precision == "fp16"
-    if training.n_gpu > 1:
-        # One process over several GPUs is torch's DataParallel: slower, and its loss is scaled otherwise.
-        training._n_gpu = 1
-        console.warn("several GPUs and one process: one GPU is used; start with `accelerate launch --multi_gpu`")
-    name = torch.cuda.get_device_name() if training.device.type == "cuda" else platform.processor() or "CPU"
-    word = {"no": "fp32"}.get(precision.mixed_precision, precision.mixed_precision)
-    console.say(
-        f"{training.world_size} process(es) on {training.device.type} ({name}, {torch.get_num_threads()} threads), "
-        f"precision {word}: {precision.reason}"
-    )
-    return config
 
 
 def load_data(arguments: Arguments, task: Task) -> Prepared:
@@ -134,7 +99,7 @@ def load_data(arguments: Arguments, task: Task) -> Prepared:
     )
     prepared = task.prepare(raw, data)
     arguments.sources["data"] = raw.name
-    sizes = [(name, split) for name, split in splits_of(prepared) if split is not None]
+    sizes = prepared.splits().items()
     console.say(f"{raw.name}: " + ", ".join(f"{name} {len(split):,}" for name, split in sizes))
     for note in prepared.notes:
         console.say(f"  {note}")
@@ -144,15 +109,26 @@ def load_data(arguments: Arguments, task: Task) -> Prepared:
             arguments.sources[name] = "no validation rows"
         if arguments.training.early_stopping_patience:
             raise UserError("--early_stopping_patience needs validation rows: raise --validation_split_percentage")
-    if not arguments.is_set("metric_for_best_model"):
-        arguments.training.metric_for_best_model = task.metric_for_best_model
-        arguments.training.greater_is_better = task.greater_is_better
-        arguments.sources["metric_for_best_model"] = "task"
+    settle_metric(arguments, task)
     return prepared
 
 
-def splits_of(prepared: Prepared) -> list[tuple[str, Any]]:
-    return [("train", prepared.train), ("validation", prepared.validation), ("test", prepared.test)]
+def settle_metric(arguments: Arguments, task: Task) -> None:
+    """Which score chooses the best checkpoint, and whether more of it is better."""
+    training = arguments.training
+    if arguments.is_set("metric_for_best_model"):
+        name = training.metric_for_best_model = training.metric_for_best_model.removeprefix("eval_")
+        known = {"loss", *task.metric_names()}
+        if name not in known:
+            raise UserError(
+                f"--metric_for_best_model {name} is none of this task's scores{nearest(name, known)} "
+                f"Scores: {', '.join(sorted(known))}"
+            )
+    else:
+        training.metric_for_best_model = task.metric_for_best_model
+        arguments.sources["metric_for_best_model"] = "task"
+    if not arguments.is_set("greater_is_better"):
+        training.greater_is_better = training.metric_for_best_model not in task.lower_is_better
 
 
 def settle_folder(
@@ -160,7 +136,7 @@ def settle_folder(
 ) -> tuple[Path, str, dict[str, Any]]:
     """The run folder, what it is to this run ("new", "unfinished", "finished"), and the fingerprint's parts."""
     parts = {k: v for k, v in arguments.values().items() if k not in NOT_IN_FINGERPRINT}
-    parts |= {f"{name} rows": run_folder.hash_rows(split) for name, split in splits_of(prepared) if split is not None}
+    parts |= {f"{name} rows": run_folder.hash_rows(split) for name, split in prepared.splits().items()}
     name = arguments.model.model_name_or_path
     if name is None:
         label = config.model_type
@@ -177,26 +153,13 @@ def settle_folder(
     return folder, run_folder.open_run_folder(folder, parts), parts
 
 
-def print_configuration(arguments: Arguments) -> None:
-    """The values in effect that somebody set or that matter most, and who set each."""
-    always = "seed per_device_train_batch_size gradient_accumulation_steps optim output_dir".split()
-    values = arguments.values()
-    names = [n for n in values if n in always or arguments.sources.get(n)]
-    order = {"command line": 0, "recipe": 1}
-    names.sort(key=lambda n: order.get(arguments.sources.get(n, ""), 2))
-    console.table(
-        ["setting", "value", "set by"], [[n, str(values[n]), arguments.sources.get(n, "default")] for n in names]
-    )
-
-
 def preprocess(task: Task, prepared: Prepared, processor: Any) -> dict[str, Any]:
     """Model inputs per split, and what the user should know of them."""
     inputs = {}
-    for name, split in splits_of(prepared):
-        if split is not None:
-            inputs[name], notes = task.preprocess(split, processor, name)
-            for note in notes:
-                console.say(f"  {note}")
+    for name, split in prepared.splits().items():
+        inputs[name], notes = task.preprocess(split, processor, name)
+        for note in notes:
+            console.say(f"  {note}")
     return inputs
 
 
@@ -289,57 +252,6 @@ def fit(trainer: KitTrainer, arguments: Arguments, folder: Path) -> dict[str, An
         "parameters": total,
         "trained_parameters": trained,
     }
-
-
-def score(
-    trainer: KitTrainer,
-    task: Task,
-    prepared: Prepared,
-    inputs: dict[str, Any],
-    arguments: Arguments,
-    folder: Path,
-) -> dict[str, Any]:
-    """Scores of every labelled split, the baselines on the same rows, figures; predictions of an unlabelled test."""
-    results: dict[str, Any] = {"seed": arguments.training.seed}
-    figures = folder / "figures"
-    rows = {name: split for name, split in splits_of(prepared) if split is not None and name != "train"}
-    labelled = {name: split for name, split in rows.items() if "labels" in split.column_names}
-    final = "test" if "test" in labelled else "validation"
-    for name in rows:
-        output = trainer.predict(inputs[name], metric_key_prefix=name)
-        if not console.is_main_process():
-            continue
-        if name not in labelled:
-            path = folder / f"predictions_{name}.jsonl"
-            run_folder.write_lines(path, task.decode(output.predictions))
-            console.say(f"{name}: no labels; {len(rows[name]):,} predictions in {path}")
-            continue
-        results[name] = plain_scores(output.metrics, name)
-        if name == final:
-            figures.mkdir(exist_ok=True)
-            columns, details = task.details(output.predictions, output.label_ids)
-            report.details_table(columns, details, name)
-            if details:
-                results["details"] = {"split": name, "columns": columns, "rows": details}
-            drawn = task.figures(output.predictions, output.label_ids, figures)
-            results["figures"] = [str(path.relative_to(folder)) for path in drawn]
-    if console.is_main_process():
-        from hf_kit.figures import learning_curves_figure
-
-        if trainer.state.log_history:
-            figures.mkdir(exist_ok=True)
-            learning_curves_figure(trainer.state.log_history, figures / "learning_curves.png")
-            results.setdefault("figures", []).append("figures/learning_curves.png")
-        if arguments.training.baselines and labelled:
-            console.say("baselines on the same rows ...")
-            results["baselines"] = task.baselines(prepared.train, labelled)
-    return results
-
-
-def plain_scores(metrics: dict[str, float], prefix: str) -> dict[str, float]:
-    """Trainer's `<prefix>_<metric>` without the prefix and without its timings."""
-    scores = {name.removeprefix(f"{prefix}_"): value for name, value in metrics.items()}
-    return {name: value for name, value in scores.items() if name not in NOT_SCORES}
 
 
 def save(trainer: KitTrainer, arguments: Arguments, folder: Path, head: list[str]) -> None:

@@ -55,14 +55,16 @@ def test_single_label_baselines_equal_scikit_learn_on_every_split():
 
 
 def test_a_label_without_training_rows_is_never_predicted_and_still_counted():
-    train, test = (TRAIN_PLEASED > 3) * 2, (TEST_PLEASED > 3) * 2  # ids 0 and 2 of a mapping of three labels
-    scores = text_baselines(SINGLE, TRAIN, train, {"test": TEST}, {"test": test}, 3)["tfidf_logistic_regression"]
+    train, test = (TRAIN_PLEASED > 3) * 2, TEST_PLEASED % 4  # ids 0 and 2 of a mapping of four labels
+    scores = text_baselines(SINGLE, TRAIN, train, {"test": TEST}, {"test": test}, 4)
     features, rows = tfidf()
     answers = LogisticRegression(C=10, max_iter=2000).fit(features, train).predict(rows)
-    assert scores["test"]["accuracy"] == accuracy_score(test, answers)
-    assert scores["test"]["f1_macro"] == pytest.approx(
-        f1_score(test, answers, labels=range(3), average="macro", zero_division=0)
+    assert scores["tfidf_logistic_regression"]["test"]["accuracy"] == accuracy_score(test, answers)
+    assert scores["tfidf_logistic_regression"]["test"]["f1_macro"] == pytest.approx(
+        f1_score(test, answers, labels=range(4), average="macro", zero_division=0)
     )
+    assert scores["majority"]["test"]["accuracy"] == np.mean(test == np.bincount(train).argmax())
+    assert scores["majority"]["test"]["roc_auc"] == 0.5
 
 
 def test_training_rows_of_one_label_only_make_both_baselines_the_majority():

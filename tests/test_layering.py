@@ -13,7 +13,8 @@ PACKAGE = Path(hf_kit.__file__).parent
 ROWS = [
     {"cli", "notebook"},
     {"run", "evaluation", "prediction", "parsing"},
-    {"saved_run", "trainer", "progress", "report"},
+    {"settings", "scoring", "saved_run"},
+    {"trainer", "progress", "report"},
     {"lora", "families", "precision", "sampler", "run_folder"},
     {"tasks"},
     {"tokenization", "metrics", "data", "loss", "baselines", "figures", "backbone"},

@@ -268,3 +268,25 @@ def test_lora_mistakes_are_said_before_any_work(csv_file, capsys):
         assert main(["train", *flags, *QUICK]) == 1
         assert flag[2:].split("=")[0] in capsys.readouterr().err
     assert not Path("out").exists()
+
+
+def test_a_score_that_does_not_exist_is_said_before_training(csv_file, capsys):
+    assert run("--train_file=reviews.csv", "--metric_for_best_model=f1", "--output_dir=out") == 1
+    error = capsys.readouterr().err
+    assert "metric_for_best_model f1" in error and "f1_macro" in error
+    assert not Path("out").exists()
+
+
+def test_another_score_chooses_the_model(csv_file):
+    flags = ("--train_file=reviews.csv", "--baselines=False", "--output_dir=out")
+    assert run(*flags, "--metric_for_best_model=loss") == 0
+    state = json.loads(next(Path("out").glob("checkpoint-*/trainer_state.json")).read_text())
+    losses = [entry["eval_loss"] for entry in state["log_history"] if "eval_loss" in entry]
+    assert state["best_metric"] == min(losses)
+
+
+def test_no_validation_rows_no_choice(csv_file):
+    flags = ("--validation_split_percentage=0", "--test_split_percentage=20", "--baselines=False")
+    assert run("--train_file=reviews.csv", *flags, "--output_dir=out") == 0
+    results = json.loads(Path("out/results.json").read_text())
+    assert "test" in results and "validation" not in results

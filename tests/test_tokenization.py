@@ -280,8 +280,14 @@ def test_rotary_models_are_held_to_the_positions_of_their_config(model_type, tra
         effective_max_length(trained["bpe"], config, POSITIONS + 1)
 
 
-def test_roberta_offset_follows_the_padding_index(trained):
-    assert effective_max_length(trained["bpe"], _tiny_config("roberta", pad_token_id=0)) == POSITIONS - 1
+@pytest.mark.parametrize(("model_type", "limit"), [("roberta", POSITIONS - 1), ("mpnet", POSITIONS - 2)])
+def test_with_padding_index_0_roberta_takes_one_token_more_and_mpnet_does_not(model_type, limit, trained):
+    model = _tiny_model(model_type, pad_token_id=0)
+    assert effective_max_length(trained["bpe"], model.config) == limit
+    with torch.no_grad():
+        model(input_ids=torch.full((1, limit), 5))
+        with pytest.raises((RuntimeError, IndexError)):
+            model(input_ids=torch.full((1, limit + 1), 5))
 
 
 def test_without_a_limit_the_tokenizers_own_or_512_is_used(trained):
@@ -396,10 +402,11 @@ def test_the_cache_goes_by_content(tmp_path, monkeypatch):
     backwards = Dataset.from_dict({name: column[::-1] for name, column in rows.items()})
     indexed = run(backwards.select(range(356, -1, -1)))
     assert indexed.from_cache and indexed.dataset[:] == first.dataset[:]
-    large = Dataset.from_dict(rows).cast_column("text", datasets.Value("large_string"))
-    assert run(large).from_cache
+    longer = Dataset.from_dict({name: [*column[:5], *column] for name, column in rows.items()})
+    large = longer.cast_column("text", datasets.Value("large_string"))
+    assert run(large.select(range(5, 362))).from_cache
 
-    assert not run(rows | {"text": [*rows["text"][:-1], "another text"]}).from_cache
+    assert not run(rows | {"text": [*rows["text"][:-1], rows["text"][-1][::-1]]}).from_cache
     moved = [" ".join(rows["text"][2:4]), "", *rows["text"][:2], *rows["text"][4:]]
     assert not run(rows | {"text": moved}).from_cache
     assert not run(rows | {"text": [rows["text"][1] + rows["text"][2], "", "", *rows["text"][3:]]}).from_cache

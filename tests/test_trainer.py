@@ -5,7 +5,13 @@ import pytest
 import torch
 from datasets import Dataset
 from tiny import FAMILIES
-from transformers import AutoConfig, AutoModelForSequenceClassification, DataCollatorWithPadding, TrainerCallback, set_seed
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    DataCollatorWithPadding,
+    TrainerCallback,
+    set_seed,
+)
 
 import hf_kit.models  # noqa: F401  registers the LSTM
 from hf_kit.arguments import KitTrainingArguments
@@ -14,13 +20,10 @@ from hf_kit.tokenization import train_tokenizer
 from hf_kit.trainer import KitTrainer
 
 SINGLE, MULTI = "single_label_classification", "multi_label_classification"
-NO_DROPOUT = {
-    name: 0.0
-    for name in (
-        "hidden_dropout_prob attention_probs_dropout_prob dropout attention_dropout seq_classif_dropout "
-        "classifier_dropout classifier_dropout_prob embedding_dropout pooler_dropout"
-    ).split()
-}
+DROPOUTS = set(
+    "hidden_dropout_prob attention_probs_dropout_prob dropout attention_dropout seq_classif_dropout "
+    "classifier_dropout classifier_dropout_prob embedding_dropout pooler_dropout".split()
+)
 
 
 def make_task(problem: str, weights=None, smoothing: float = 0.0) -> TextClassification:
@@ -53,7 +56,7 @@ def make_trainer(family: str, task: TextClassification, rows: Dataset, batch_siz
     set_seed(0)
     tokenizer = train_tokenizer(["some words to have a tokenizer " * 3])
     config = AutoConfig.for_model(family, **FAMILIES[family])
-    for name in NO_DROPOUT.keys() & set(config.to_dict()):
+    for name in DROPOUTS & set(config.to_dict()):
         setattr(config, name, 0.0)
     config.vocab_size, config.pad_token_id = 64, 0
     task.configure(config)

@@ -6,6 +6,7 @@ fills short rows silently, and lets a stray quote swallow the rows up to the nex
 """
 
 import csv
+import glob
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,7 +39,7 @@ def load_csv(path: Path, split: str) -> Dataset:
         form = _inspect(path)
     dataset = load_dataset(
         "csv",
-        data_files={split: str(path)},
+        data_files={split: glob.escape(str(path))},
         split=split,
         features=Features({name: Value("string") for name in form.columns}),
         column_names=form.columns,
@@ -90,25 +91,25 @@ def _read_header(path: Path) -> tuple[str, list[str]]:
 
 
 def _count_rows(path: Path, delimiter: str, columns: list[str], quoting: int) -> int:
-    row, last_line = 0, 0
+    row, last_line = -1, 0  # the header becomes row 0
     with open(path, encoding="utf-8-sig", newline="") as stream:
         reader = csv.reader(stream, delimiter=delimiter, quoting=quoting, strict=True)
         try:
-            for i, fields in enumerate(row for row in reader if not _blank(row)):
-                row = i
-                if row and len(fields) != len(columns):
+            for fields in reader:
+                first_line, last_line = last_line + 1, reader.line_num
+                if _blank(fields):
+                    continue
+                row += 1
+                if len(fields) != len(columns):
                     raise UserError(
-                        f"{path}, row {row} (line {last_line + 1}): {len(fields)} fields, but the header has "
-                        f"{len(columns)} ({', '.join(columns)}). A text that holds `{_shown(delimiter)}` or a line "
-                        'break must stand in double quotes: "..."'
+                        f"{path}, row {row} (line {first_line}): the number of fields is {len(fields)}, but the "
+                        f"header has {len(columns)} ({', '.join(columns)}). A text that holds {_shown(delimiter)} or "
+                        'a line break must stand in double quotes: "..."'
                     )
-                last_line = reader.line_num
         except csv.Error as reason:
-            where = f"{path}, row {row + 1} (line {last_line + 1})"
+            where = f"{path}, {f'row {row + 1}' if row >= 0 else 'header'} (line {last_line + 1})"
             if "unexpected end of data" in str(reason):
-                raise UserError(
-                    f"{where}: a double quote opens here and never closes; close it or remove it"
-                ) from None
+                raise UserError(f"{where}: a double quote opens here and never closes; close or remove it") from None
             raise UserError(
                 f'{where}: text after a closing double quote; write quotes inside a quoted text twice: ""'
             ) from None
@@ -123,7 +124,7 @@ def _blank(fields: list[str]) -> bool:
 
 
 def _shown(delimiter: str) -> str:
-    return "tab" if delimiter == "\t" else delimiter
+    return "a tab" if delimiter == "\t" else f"`{delimiter}`"
 
 
 @contextmanager

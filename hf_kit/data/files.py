@@ -5,6 +5,7 @@ Only the standard library is imported, so that a misspelt path is said in second
 
 import re
 from pathlib import Path
+from typing import BinaryIO
 
 from hf_kit.errors import UserError, nearest
 
@@ -74,13 +75,16 @@ def _check_file(path: Path, what: str) -> None:
         raise UserError(f"{what}: spreadsheets are not read; save it as `CSV UTF-8` and give the .csv file")
     if suffix not in SUFFIXES:
         raise UserError(f"{what}: files of kind {suffix or '(none)'} are not read; give a {KINDS} file")
+    with _open(path, what) as stream:
+        if not stream.read(1):
+            raise UserError(f"{what}: the file is empty")
+
+
+def _open(path: Path, what: str) -> BinaryIO:
     try:
-        with open(path, "rb") as stream:
-            empty = not stream.read(1)
+        return open(path, "rb")
     except PermissionError:
         raise UserError(f"{what}: you may not read this file; give yourself the right (`chmod u+r`)") from None
-    if empty:
-        raise UserError(f"{what}: the file is empty")
 
 
 def check_utf8(path: Path) -> None:
@@ -90,7 +94,7 @@ def check_utf8(path: Path) -> None:
         UserError: naming the first byte (0-based) that is not UTF-8 text, and its line (1-based).
     """
     offset = 0
-    with open(path, "rb") as stream:
+    with _open(path, str(path)) as stream:
         for number, line in enumerate(stream, 1):
             wrong = line.find(b"\0")  # valid UTF-8, but only binary files and UTF-16 hold it
             try:

@@ -83,7 +83,7 @@ def _read_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 def _parse(text: str, where: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return DECODER.decode(text)
     except json.JSONDecodeError as reason:
         at = f"line {reason.lineno}, character {reason.colno}" if "\n" in text.strip() else f"character {reason.colno}"
         why = f"{reason.msg} at {at}"
@@ -94,6 +94,9 @@ def _parse(text: str, where: str) -> Any:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} stands in it; a missing value is null")
+
+
+DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _checked(row: Any, where: str, text: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ makes of it and the text `1` of a csv file, so that splits in different formats 
 """
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,10 +76,11 @@ def read_labels(dataset: Dataset, column: str, split_name: str) -> LabelValues:
     """Raises: UserError: the column holds nothing that can be a label (objects, dates, images, lists of lists)."""
     feature = dataset.features[column]
     values = column_array(dataset, column)
-    if isinstance(feature, (List, LargeList)):
-        return _read_lists(feature.feature, values, column, split_name)
-    if isinstance(feature, Json):
+    inner = feature.feature if isinstance(feature, (List, LargeList)) else None
+    if isinstance(feature, Json) or isinstance(inner, Json):
         raise UserError(_mixed(dataset, column, split_name))
+    if inner is not None:
+        return _read_lists(inner, values, column, split_name)
     kind, names, codes, class_names = _read_singles(feature, values, column, split_name)
     return LabelValues(kind, names, codes, class_names, missing=codes < 0)
 
@@ -142,16 +144,17 @@ def _what(kind: pa.DataType) -> str:
 
 
 def _mixed(dataset: Dataset, column: str, split_name: str) -> str:
-    kinds = np.array([type(value).__name__ for value in dataset[column]])
-    known = kinds != "NoneType"
-    usual = max(sorted(set(kinds[known])), key=lambda kind: (kinds == kind).sum())
-    other = known & (kinds != usual)
-    if not other.any():
+    kinds = [[type(item).__name__ for item in (row if isinstance(row, list) else [row])] for row in dataset[column]]
+    counts = Counter(kind for row in kinds for kind in row if kind != "NoneType")
+    usual = counts.most_common(1)[0][0]
+    others = [[kind for kind in row if kind not in (usual, "NoneType")] for row in kinds]
+    if len(counts) == 1:
         return (
-            f"{split_name}: column `{column}` holds objects ({name_rows(known)}), which cannot be labels; name "
-            "another column with --label_column"
+            f"{split_name}: column `{column}` holds values of type {usual}, which cannot be labels; name another "
+            "column with --label_column"
         )
+    other = next(row[0] for row in others if row)
     return (
-        f"{split_name}: column `{column}` mixes types: {usual} in most rows, but {kinds[other][0]} in "
-        f"{name_rows(other)}; write all labels as one type"
+        f"{split_name}: column `{column}` mixes types: {usual} in most rows, but {other} in "
+        f"{name_rows(np.array([bool(row) for row in others]))}; write all labels as one type"
     )

@@ -141,17 +141,18 @@ def _files_of_splits(folder: Path) -> dict[str, list[Path]]:
         inside = sorted(p for p in sub.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
         if inside or class_folders(sub):
             folders[sub.name] = inside or [sub]
-    if not any(role_of(name)[0] for name in files) and not any(role_of(name)[0] for name in folders):
-        if class_folders(folder):
-            return {"train": [folder]}
     # Files before sub-folders: `train.csv` beside a folder `train` is the more explicit of the two.
-    found = files if any(role_of(name)[0] for name in files) or not folders else folders
-    if not found:
+    for found in (files, folders):
+        if any(role_of(name)[0] for name in found):
+            return found
+    if class_folders(folder):
+        return {"train": [folder]}
+    if not files and not folders:
         raise UserError(
             f"{folder} holds no data: it needs {KINDS} files named train, dev, test ..., sub-folders named so, or one "
             "sub-folder of .txt files a class"
         )
-    return found
+    return files or folders
 
 
 def _from_hub(name: str, config_name: str | None, revision: str | None) -> dict[str, Dataset]:

@@ -1,5 +1,6 @@
 """One split's rows, from one or several files or from a folder of one sub-folder a class."""
 
+import glob
 from pathlib import Path
 
 import pyarrow as pa
@@ -53,7 +54,7 @@ def load_parquet(path: Path, split: str) -> Dataset:
     """
     try:
         rows = pq.ParquetFile(path).metadata.num_rows
-        dataset = load_dataset("parquet", data_files={split: str(path)}, split=split) if rows else None
+        dataset = load_dataset("parquet", data_files={split: glob.escape(str(path))}, split=split) if rows else None
     except (pa.ArrowException, OSError, DatasetGenerationError) as reason:
         why = str(reason.__cause__ or reason).split(".")[0]
         raise UserError(

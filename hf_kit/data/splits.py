@@ -131,28 +131,33 @@ def _place_texts(
     texts, text_of_row = np.unique(keys, return_inverse=True)  # sorted by hash: in an order that is as good as random
     rank_of_text = np.full(len(texts), len(sizes))
     np.minimum.at(rank_of_text, text_of_row, rank[strata])
+    own_texts = np.bincount(rank_of_text, minlength=len(sizes))[rank]  # [strata]
+    if mapping.problem_type == SINGLE:
+        for stratum in np.unique(strata):
+            if own_texts[stratum] <= len(shares):
+                raise UserError(_too_few(mapping.names[stratum], own_texts[stratum], shares))
+    counts = _counts(own_texts, list(shares.values()), least=int(mapping.problem_type == SINGLE))  # [parts, strata]
     place = np.zeros(len(texts), dtype=np.int64)
     for stratum in np.unique(strata):
         own = np.flatnonzero(rank_of_text == rank[stratum])
-        if mapping.problem_type == SINGLE and len(own) <= len(shares):
-            raise UserError(_too_few(mapping.names[stratum], len(own), shares))
-        start = 0
-        for i, count in enumerate(_counts(len(own), list(shares.values())), 1):
-            place[own[start : start + count]] = i
-            start += count
-    for i, part in enumerate(shares, 1):
-        if not (place == i).any():
-            raise UserError(_too_few(None, len(texts), {part: shares[part]}))
+        places = np.repeat(np.arange(1, len(shares) + 1), counts[:, stratum])
+        place[own[: len(places)]] = places
+    if not np.isin(np.arange(len(shares) + 1), place).all():
+        raise UserError(_too_few(None, len(texts), shares))
     return place[text_of_row]
 
 
-def _counts(texts: int, shares: list[float]) -> list[int]:
-    """How many of a stratum's texts go to each part: the share, rounded, at least one each and one left to train."""
-    counts = [max(1, round(texts * share)) for share in shares]
-    while sum(counts) >= texts:
-        if max(counts) == 0:
-            break
-        counts[counts.index(max(counts))] -= 1
+def _counts(sizes: np.ndarray, shares: list[float], least: int) -> np.ndarray:
+    """[parts, strata] how many texts of each stratum go to each part.
+
+    The running total is rounded, not each stratum, so that many small strata still add up to the share. Each part has
+    `least` of every stratum, and train keeps one.
+    """
+    totals = np.rint(np.cumsum(sizes) * np.array(shares)[:, None])  # [parts, strata]
+    counts = np.maximum(np.diff(totals, prepend=0), np.minimum(least, sizes)).astype(np.int64)
+    for stratum in np.flatnonzero(sizes):
+        while counts[:, stratum].sum() >= sizes[stratum]:
+            counts[counts[:, stratum].argmax(), stratum] -= 1
     return counts
 
 

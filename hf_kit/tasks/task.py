@@ -30,6 +30,11 @@ class Prepared:
     test: Dataset | None
     notes: list[str]
 
+    def splits(self) -> dict[str, Dataset]:
+        """The splits that there are, train first."""
+        named = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: split for name, split in named.items() if split is not None}
+
 
 class Task(ABC):
     """One kind of learning problem.
@@ -39,12 +44,14 @@ class Task(ABC):
         auto_class: the `AutoModelFor...` that loads its models.
         peft_task_type: PEFT's name of the task.
         generates: its predictions come from `generate`.
+        lower_is_better: the scores of which less is more.
     """
 
     Arguments: type
     auto_class: type
     peft_task_type: str
     generates = False
+    lower_is_better = frozenset({"loss", "mae", "mse"})
 
     def __init__(self, arguments: Any, label_smoothing: float = 0.0):
         self.arguments = arguments
@@ -103,14 +110,14 @@ class Task(ABC):
     def compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
         """All scores of predictions `[n, ...]` against labels; no network."""
 
+    @abstractmethod
+    def metric_names(self) -> set[str]:
+        """What `compute_metrics` may give; known once `prepare` has seen the data."""
+
     @property
     @abstractmethod
     def metric_for_best_model(self) -> str:
         """The score that chooses the best checkpoint, unless the user names another."""
-
-    @property
-    def greater_is_better(self) -> bool:
-        return True
 
     @abstractmethod
     def input_row(self, item: Any) -> dict[str, Any]:
@@ -136,10 +143,10 @@ class Task(ABC):
     def baselines(self, train: Dataset, evaluated: dict[str, Dataset]) -> dict[str, dict[str, dict[str, float]]]:
         """`{baseline: {split: {metric: value}}}` of simple models on the same rows (as `prepare` gave them)."""
 
-    @abstractmethod
     def details(self, predictions: np.ndarray, labels: np.ndarray) -> tuple[list[str], list[Sequence[Any]]]:
-        """Columns and rows of a finer table than the scores: per class, say; empty rows where there is none."""
+        """Columns and rows of a finer table than the scores: per class, say."""
+        return [], []
 
-    @abstractmethod
     def figures(self, predictions: np.ndarray, labels: np.ndarray, folder: Path) -> list[Path]:
         """Draw what a person would rather look at into `folder`; the paths written."""
+        return []

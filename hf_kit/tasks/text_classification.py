@@ -261,6 +261,17 @@ class TextClassification(Task):
             self.mapping.problem_type, prediction.predictions, prediction.label_ids, self.mapping.num_labels
         )
 
+    def metric_names(self) -> set[str]:
+        # Made-up rows on which every score is defined.
+        count = self.mapping.num_labels
+        labels = {
+            SINGLE: np.arange(count),
+            MULTI: np.concatenate([np.eye(count), 1 - np.eye(count)]),
+            "regression": np.arange(3.0),
+        }[self.mapping.problem_type]
+        outputs = np.eye(count) if self.mapping.problem_type == SINGLE else labels * 2.0 - 1
+        return set(metrics.compute(self.mapping.problem_type, outputs, labels, count))
+
     @property
     def metric_for_best_model(self) -> str:
         return {SINGLE: "accuracy", MULTI: "f1_micro", "regression": "pearson"}[self.mapping.problem_type]

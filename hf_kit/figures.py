@@ -1,0 +1,170 @@
+"""Pictures of a run: the confusion matrix, the learning curves, predicted against true numbers.
+
+Each is drawn on a `matplotlib.figure.Figure` of its own instead of through pyplot, so that no window, backend or
+current figure of a notebook is touched. Colours are those of Okabe and Ito ("Color Universal Design",
+https://jfly.uni-koeln.de/color) and one-hue scales, which survive colour blindness and grey printing.
+matplotlib is imported at the first call.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
+DPI = 150
+MOST_NAMED_CLASSES = 20  # more names, or counts in the cells, could not be read
+LONGEST_NAME = 24
+NUMBERED = "The numbers are the ids in the results' label mapping."
+TIMINGS = ("runtime", "samples_per_second", "steps_per_second")
+
+
+def confusion_matrix_figure(
+    labels: Sequence[int], predictions: Sequence[int], names: Sequence[str], path: str | Path
+) -> None:
+    """How often each label was taken for each other one, as a PNG.
+
+    Cells are coloured by their share of the true label's rows and, up to 20 classes, show the number of rows. Classes
+    are numbered, and the picture says so, when there are more or when the font lacks a character of a name.
+
+    Args:
+        labels, predictions: [n] label ids, the true ones and the model's.
+        names: [c] label names in the order of the ids.
+        path: the file to write.
+    """
+    c = len(names)
+    counts = np.bincount(np.asarray(labels) * c + np.asarray(predictions), minlength=c * c).reshape(c, c)  # [c, c]
+    rows = counts.sum(axis=1, keepdims=True)  # [c, 1]
+    shares = counts / np.maximum(rows, 1)  # [c, c]
+    readable = c <= MOST_NAMED_CLASSES
+    named = readable and _font_has("".join(names))
+
+    side = max(3.2, 0.55 * c) if readable else 7.0
+    figure = _figure(side + 2.2, side + 1.2)
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    colours = figure.colorbar(image, ax=axes, label="share of the true label's rows", shrink=0.85)
+    colours.outline.set_visible(False)
+    axes.set(title=f"Confusion matrix of {counts.sum():,} rows", xlabel="predicted label", ylabel="true label")
+    if readable:
+        ticks = [_shortened(name) for name in names] if named else [str(i) for i in range(c)]
+        # A dollar sign in a name is a dollar sign, not mathematics.
+        axes.set_yticks(range(c), ticks, parse_math=False)
+        axes.set_xticks(range(c), ticks, parse_math=False)
+        if max(len(tick) for tick in ticks) > 6:
+            for tick in axes.get_xticklabels():
+                tick.set(rotation=45, horizontalalignment="right", rotation_mode="anchor")
+        for (i, j), count in np.ndenumerate(counts):
+            axes.text(j, i, f"{count:,}", ha="center", va="center", size=8, color="w" if shares[i, j] > 0.5 else "k")
+    if not named:
+        figure.supxlabel(NUMBERED, size=9, color="0.3")
+    figure.savefig(path, dpi=DPI)
+
+
+def learning_curves_figure(
+    log_history: list[dict[str, Any]], path: str | Path, metric: str | None = None, greater_is_better: bool = True
+) -> None:
+    """Training loss, validation loss and the score that chooses the model against the epoch, as a PNG.
+
+    Args:
+        log_history: `trainer.state.log_history`.
+        path: the file to write.
+        metric: the score, with or without `eval_`; the first one of the evaluations if it is not given.
+        greater_is_better: whether the best epoch, which is marked, is the one with the greatest score.
+    """
+    metric = metric.removeprefix("eval_") if metric else _first_score(log_history)
+    training, validation = _curve(log_history, "loss"), _curve(log_history, "eval_loss")
+    scores = {} if metric == "loss" else _curve(log_history, f"eval_{metric}")
+    chosen_by, choose = (scores, max if greater_is_better else min) if scores else (validation, min)
+
+    figure = _figure(7, 6 if scores else 4)
+    panels = figure.subplots(2 if scores else 1, sharex=True, squeeze=False)[:, 0]
+    _draw(panels[0], training, "training", BLUE, marker="o" if len(training) < 30 else "")
+    _draw(panels[0], validation, "validation", ORANGE, marker="s")
+    panels[0].set(title="Learning curves", ylabel="loss")
+    if scores:
+        _draw(panels[1], scores, f"validation {metric}", GREEN, marker="D")
+        panels[1].set(ylabel=metric)
+    if chosen_by:
+        best = choose(chosen_by, key=chosen_by.get)
+        what = f"{metric if scores else 'validation loss'} {chosen_by[best]:.4f}"
+        for panel in panels:
+            panel.axvline(best, color="0.4", linestyle=":", zorder=0)
+        panels[-1].plot(
+            best, chosen_by[best], "*", color="k", markersize=13, label=f"best: epoch {best:.3g}, {what}", zorder=3
+        )
+    last = max([*training, *validation, *scores], default=1)
+    panels[-1].set(xlabel="epoch", xlim=(0, last * 1.03))
+    panels[-1].xaxis.get_major_locator().set_params(integer=last >= 2)
+    for panel in panels:
+        panel.grid(color="0.9")
+        if panel.get_legend_handles_labels()[0]:
+            panel.legend()
+    figure.savefig(path, dpi=DPI)
+
+
+def regression_figure(labels: Sequence[float], predictions: Sequence[float], path: str | Path) -> None:
+    """Predicted against true numbers, [n] each in the unit of the labels, with the line where they agree, as a PNG."""
+    labels, predictions = np.asarray(labels), np.asarray(predictions)
+    figure = _figure(5.5, 5.5)
+    axes = figure.subplots()
+    # Many points are drawn smaller and fainter, so that where they crowd together shows.
+    crowd = min(1.0, 300 / len(labels))
+    axes.scatter(labels, predictions, s=8 + 20 * crowd, alpha=0.2 + 0.5 * crowd, color=BLUE, linewidths=0)
+    axes.axline((0, 0), slope=1, color="0.3", linestyle="--", label="predicted = true")
+    both = np.concatenate([labels, predictions])
+    margin = 0.05 * np.ptp(both) or 0.5
+    limits = (both.min() - margin, both.max() + margin)
+    axes.set(
+        title=f"Predicted against true, {len(labels):,} rows",
+        xlabel="true",
+        ylabel="predicted",
+        xlim=limits,
+        ylim=limits,
+        aspect="equal",
+    )
+    axes.grid(color="0.9")
+    axes.set_axisbelow(True)
+    axes.legend(loc="upper left")
+    figure.savefig(path, dpi=DPI)
+
+
+def _figure(width: float, height: float) -> "Figure":
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _font_has(text: str) -> bool:
+    """Whether the font file that matplotlib would draw `text` with holds all its characters."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    return {ord(character) for character in text} <= set(get_font(findfont(FontProperties())).get_charmap())
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+
+
+def _curve(log_history: list[dict[str, Any]], key: str) -> dict[float, float]:
+    """Epoch to value. The first value of an epoch stays: a later one is that of the best model, reloaded at the end."""
+    curve: dict[float, float] = {}
+    for entry in log_history:
+        if key in entry and math.isfinite(entry[key]):
+            curve.setdefault(entry["epoch"], entry[key])
+    return curve
+
+
+def _first_score(log_history: list[dict[str, Any]]) -> str | None:
+    names = [key.removeprefix("eval_") for entry in log_history for key in entry if key.startswith("eval_")]
+    return next((name for name in names if name != "loss" and name not in TIMINGS), None)
+
+
+def _draw(axes: Any, curve: dict[float, float], label: str, colour: str, marker: str) -> None:
+    if curve:
+        axes.plot(list(curve), list(curve.values()), color=colour, marker=marker, markersize=4, label=label)

@@ -1,0 +1,63 @@
+"""Scores of a trained model and of the baselines on the same rows, with their figures."""
+
+from pathlib import Path
+from typing import Any
+
+from hf_kit import console, report, run_folder
+from hf_kit.arguments import Arguments
+from hf_kit.tasks.task import Prepared, Task
+from hf_kit.trainer import KitTrainer
+
+# What Trainer reports beside the scores.
+NOT_SCORES = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
+
+
+def score(
+    trainer: KitTrainer,
+    task: Task,
+    prepared: Prepared,
+    inputs: dict[str, Any],
+    arguments: Arguments,
+    folder: Path,
+) -> dict[str, Any]:
+    """Scores of every labelled split, the baselines on the same rows, figures; predictions of an unlabelled test."""
+    results: dict[str, Any] = {"seed": arguments.training.seed}
+    figures = folder / "figures"
+    rows = {name: split for name, split in prepared.splits().items() if name != "train"}
+    labelled = {name: split for name, split in rows.items() if "labels" in split.column_names}
+    final = "test" if "test" in labelled else "validation"
+    for name in rows:
+        output = trainer.predict(inputs[name], metric_key_prefix=name)
+        if not console.is_main_process():
+            continue
+        if name not in labelled:
+            path = folder / f"predictions_{name}.jsonl"
+            run_folder.write_lines(path, task.decode(output.predictions))
+            console.say(f"{name}: no labels; {len(rows[name]):,} predictions in {path}")
+            continue
+        results[name] = plain_scores(output.metrics, name)
+        if name == final:
+            figures.mkdir(exist_ok=True)
+            columns, details = task.details(output.predictions, output.label_ids)
+            report.details_table(columns, details, name)
+            if details:
+                results["details"] = {"split": name, "columns": columns, "rows": details}
+            drawn = task.figures(output.predictions, output.label_ids, figures)
+            results["figures"] = [str(path.relative_to(folder)) for path in drawn]
+    if console.is_main_process():
+        from hf_kit.figures import learning_curves_figure
+
+        if trainer.state.log_history:
+            figures.mkdir(exist_ok=True)
+            learning_curves_figure(trainer.state.log_history, figures / "learning_curves.png")
+            results.setdefault("figures", []).append("figures/learning_curves.png")
+        if arguments.training.baselines and labelled:
+            console.say("baselines on the same rows ...")
+            results["baselines"] = task.baselines(prepared.train, labelled)
+    return results
+
+
+def plain_scores(metrics: dict[str, float], prefix: str) -> dict[str, float]:
+    """Trainer's `<prefix>_<metric>` without the prefix and without its timings."""
+    scores = {name.removeprefix(f"{prefix}_"): value for name, value in metrics.items()}
+    return {name: value for name, value in scores.items() if name not in NOT_SCORES}

@@ -1,0 +1,60 @@
+"""What the user left open is settled here: by the model's family and by the device; and shown, with who set what."""
+
+import os
+import platform
+
+import torch
+from transformers import PreTrainedConfig
+from transformers.trainer_utils import SchedulerType
+
+from hf_kit import backbone, console, lora
+from hf_kit.arguments import Arguments
+from hf_kit.families import family_defaults
+from hf_kit.precision import choose_precision
+
+
+def settle_settings(arguments: Arguments) -> PreTrainedConfig:
+    """Fill what the user left open: by the model's family, by the device. The model's configuration, loaded."""
+    training = arguments.training
+    config = backbone.load_config(arguments.model)
+    pretrained = arguments.model.model_name_or_path is not None
+    if arguments.lora.use_peft:
+        lora.check_lora(arguments.lora, config.model_type, pretrained)
+    family, values = family_defaults(config.model_type, pretrained=pretrained, use_peft=arguments.lora.use_peft)
+    for name, value in values.items():
+        if name == "lr_scheduler_type":
+            value = SchedulerType(value)
+        arguments.set_default(name, value, f"family: {family}")
+
+    precision = choose_precision(
+        config.model_type,
+        bf16=training.bf16 if arguments.is_set("bf16") else None,
+        fp16=training.fp16 if arguments.is_set("fp16") else None,
+        launched=os.environ.get("ACCELERATE_MIXED_PRECISION", ""),
+        use_cpu=training.use_cpu,
+    )
+    training.mixed_precision = precision.mixed_precision
+    training.bf16, training.fp16 = precision.mixed_precision == "bf16", precision.mixed_precision == "fp16"
+    if training.n_gpu > 1:
+        # One process over several GPUs is torch's DataParallel: slower, and its loss is scaled otherwise.
+        training._n_gpu = 1
+        console.warn("several GPUs and one process: one GPU is used; start with `accelerate launch --multi_gpu`")
+    name = torch.cuda.get_device_name() if training.device.type == "cuda" else platform.processor() or "CPU"
+    word = {"no": "fp32"}.get(precision.mixed_precision, precision.mixed_precision)
+    console.say(
+        f"{training.world_size} process(es) on {training.device.type} ({name}, {torch.get_num_threads()} threads), "
+        f"precision {word}: {precision.reason}"
+    )
+    return config
+
+
+def print_configuration(arguments: Arguments) -> None:
+    """The values in effect that somebody set or that matter most, and who set each."""
+    always = "seed per_device_train_batch_size gradient_accumulation_steps optim output_dir".split()
+    values = arguments.values()
+    names = [n for n in values if n in always or arguments.sources.get(n)]
+    order = {"command line": 0, "recipe": 1}
+    names.sort(key=lambda n: order.get(arguments.sources.get(n, ""), 2))
+    console.table(
+        ["setting", "value", "set by"], [[n, str(values[n]), arguments.sources.get(n, "default")] for n in names]
+    )
