@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 DPI = 150
 MOST_NAMED_CLASSES = 20  # more names, or counts in the cells, could not be read
-LONGEST_NAME = 24
+LONGEST_NAME = 29
 NUMBERED = "The numbers are the ids in the results' label mapping."
 TIMINGS = ("runtime", "samples_per_second", "steps_per_second")
 
@@ -30,37 +30,47 @@ def confusion_matrix_figure(
     """How often each label was taken for each other one, as a PNG.
 
     Cells are coloured by their share of the true label's rows and, up to 20 classes, show the number of rows. Classes
-    are numbered, and the picture says so, when there are more or when the font lacks a character of a name.
+    are numbered, and the picture says so, when there are more, when the font lacks a character of a name, or when two
+    names look the same after long ones were cut in the middle.
 
     Args:
         labels, predictions: [n] label ids, the true ones and the model's.
         names: [c] label names in the order of the ids.
         path: the file to write.
     """
+    from matplotlib.colors import Normalize, PowerNorm
+
     c = len(names)
-    counts = np.bincount(np.asarray(labels) * c + np.asarray(predictions), minlength=c * c).reshape(c, c)  # [c, c]
+    pairs = np.asarray(labels, dtype=np.int64) * c + np.asarray(predictions, dtype=np.int64)  # [n]
+    counts = np.bincount(pairs, minlength=c * c).reshape(c, c)  # [c, c]
     rows = counts.sum(axis=1, keepdims=True)  # [c, 1]
     shares = counts / np.maximum(rows, 1)  # [c, c]
-    readable = c <= MOST_NAMED_CLASSES
-    named = readable and _font_has("".join(names))
+    few = c <= MOST_NAMED_CLASSES
+    ticks = [_shortened(name) for name in names]
+    named = few and _font_has("".join(ticks)) and len(set(ticks)) == c
+    if not named:
+        ticks = [str(i) for i in range(c)]
 
-    side = max(3.2, 0.55 * c) if readable else 7.0
-    figure = _figure(side + 2.2, side + 1.2)
+    longest = max(len(tick) for tick in ticks)
+    slanted = longest > 6
+    side = max(3.2, 0.55 * c) if few else 7.0  # inches
+    figure = _figure(side + 1.8 + 0.09 * longest, side + 1.2 + (0.06 * longest if slanted else 0))
     axes = figure.subplots()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    colours = figure.colorbar(image, ax=axes, label="share of the true label's rows", shrink=0.85)
-    colours.outline.set_visible(False)
+    # Without counts in the cells a rare confusion must show by its colour alone: the scale's lower end is stretched.
+    norm = Normalize(0, 1) if few else PowerNorm(0.5, 0, 1)
+    image = axes.imshow(shares, cmap="Blues", norm=norm)
+    bar = figure.colorbar(image, ax=axes, label="share of the true label's rows", shrink=0.85)
+    bar.set_ticks([0, 0.2, 0.4, 0.6, 0.8, 1] if few else [0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1])
     axes.set(title=f"Confusion matrix of {counts.sum():,} rows", xlabel="predicted label", ylabel="true label")
-    if readable:
-        ticks = [_shortened(name) for name in names] if named else [str(i) for i in range(c)]
+    if few:
         # A dollar sign in a name is a dollar sign, not mathematics.
         axes.set_yticks(range(c), ticks, parse_math=False)
         axes.set_xticks(range(c), ticks, parse_math=False)
-        if max(len(tick) for tick in ticks) > 6:
+        if slanted:
             for tick in axes.get_xticklabels():
                 tick.set(rotation=45, horizontalalignment="right", rotation_mode="anchor")
         for (i, j), count in np.ndenumerate(counts):
-            axes.text(j, i, f"{count:,}", ha="center", va="center", size=8, color="w" if shares[i, j] > 0.5 else "k")
+            axes.text(j, i, f"{count:,}", ha="center", va="center", size=9, color="w" if shares[i, j] > 0.5 else "k")
     if not named:
         figure.supxlabel(NUMBERED, size=9, color="0.3")
     figure.savefig(path, dpi=DPI)
@@ -94,7 +104,7 @@ def learning_curves_figure(
         best = choose(chosen_by, key=chosen_by.get)
         what = f"{metric if scores else 'validation loss'} {chosen_by[best]:.4f}"
         for panel in panels:
-            panel.axvline(best, color="0.4", linestyle=":", zorder=0)
+            panel.axvline(best, color="0.3", linestyle="--", linewidth=1, zorder=1.5)
         panels[-1].plot(
             best, chosen_by[best], "*", color="k", markersize=13, label=f"best: epoch {best:.3g}, {what}", zorder=3
         )
@@ -103,6 +113,7 @@ def learning_curves_figure(
     panels[-1].xaxis.get_major_locator().set_params(integer=last >= 2)
     for panel in panels:
         panel.grid(color="0.9")
+        panel.set_axisbelow(True)
         if panel.get_legend_handles_labels()[0]:
             panel.legend()
     figure.savefig(path, dpi=DPI)
@@ -137,7 +148,9 @@ def regression_figure(labels: Sequence[float], predictions: Sequence[float], pat
 def _figure(width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)  # inches of margin
+    return figure
 
 
 def _font_has(text: str) -> bool:
@@ -148,11 +161,12 @@ def _font_has(text: str) -> bool:
 
 
 def _shortened(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+    half = LONGEST_NAME // 2
+    return name if len(name) <= LONGEST_NAME else f"{name[:half]}…{name[-half:]}"
 
 
 def _curve(log_history: list[dict[str, Any]], key: str) -> dict[float, float]:
-    """Epoch to value. The first value of an epoch stays: a later one is that of the best model, reloaded at the end."""
+    """Epoch to value. The first of an epoch stays: a later one is that of the best model, reloaded at the end."""
     curve: dict[float, float] = {}
     for entry in log_history:
         if key in entry and math.isfinite(entry[key]):

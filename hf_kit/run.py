@@ -55,7 +55,6 @@ def train(arguments: Arguments) -> Path:
     console.heading("Model")
     fresh = arguments.model.model_name_or_path is None
     processor = task.load_processor(arguments.model, config, prepared.train, fresh=fresh)
-    backbone.fit_config_to_tokenizer(config, processor, fresh=fresh)
     task.configure(config)
     inputs = preprocess(task, prepared, processor)
     base = backbone.load_model(arguments.model, config, task.auto_class, arguments.training.seed)

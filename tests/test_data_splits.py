@@ -99,7 +99,7 @@ def test_pairs_are_twins_only_if_both_texts_are():
     texts, seconds = ["Same"] * 60, [f"other {i // 2}" for i in range(60)]
     train, mapping = data(["a", "a", "b", "b"] * 15, texts, text2=seconds)
     done = split(train, mapping, PAIR)
-    assert len(done.validation) == len(done.test) == 8
+    assert len(done.validation) == len(done.test) == 6
     found = [set(p["text2"]) for p in parts(done)]
     assert len(set.union(*found)) == sum(map(len, found)) == 30
 

@@ -17,7 +17,7 @@ ROWS = [
     {"trainer", "progress", "report"},
     {"lora", "families", "precision", "sampler", "run_folder"},
     {"tasks"},
-    {"tokenization", "metrics", "data", "loss", "baselines", "figures", "backbone"},
+    {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"},
     {"arguments", "models"},
     {"recipe", "console", "errors"},
 ]

@@ -17,14 +17,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
 from hf_kit.errors import UserError
-from hf_kit.tokenization import (
-    POSITIONS_AFTER_PADDING,
-    TRAINERS,
-    effective_max_length,
-    load_tokenizer,
-    tokenize_dataset,
-    train_tokenizer,
-)
+from hf_kit.tokenization import POSITIONS_AFTER_PADDING, effective_max_length, load_tokenizer, tokenize_dataset
+from hf_kit.tokenizer_training import TRAINERS, in_the_class_that_loads, train_tokenizer
 
 ENGLISH = [
     "The film is a quiet, moving story about growing up.",
@@ -50,7 +44,7 @@ root, folder, given = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 assert importlib.util.find_spec("hf_kit") is None
 out = {"ids": AutoTokenizer.from_pretrained(folder)(given["unseen"])["input_ids"]}
 sys.path.insert(0, root)
-from hf_kit.tokenization import train_tokenizer
+from hf_kit.tokenizer_training import train_tokenizer
 for name in given["types"]:
     backend = train_tokenizer(given["texts"], tokenizer_type=name, vocab_size=400).backend_tokenizer
     out[name] = hashlib.sha256(backend.to_str().encode()).hexdigest()
@@ -474,3 +468,15 @@ def test_mistakes_in_tokenizing_are_one_clear_error(trained, tmp_path):
     slow = transformers.ByT5Tokenizer()
     with pytest.raises(UserError, match="ByT5Tokenizer has no fast version"):
         tokenize_dataset(Dataset.from_dict(_rows()), slow, "text", max_length=8, cache_dir=tmp_path)
+
+
+@pytest.mark.parametrize(("model_type", "kept"), [("bert", True), ("llama", True), ("qwen2", False)])
+def test_the_tokenizer_saved_beside_a_config_is_the_one_that_loads(tmp_path, model_type, kept):
+    config, trained = AutoConfig.for_model(model_type), train_tokenizer(TEXTS, vocab_size=400)
+    tokenizer = in_the_class_that_loads(trained, config, TEXTS, 400)
+    assert (tokenizer is trained) == kept
+    tokenizer.save_pretrained(tmp_path)
+    config.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    assert loaded(UNSEEN)["input_ids"] == tokenizer(UNSEEN)["input_ids"]
+    assert loaded.pad_token_id is not None and loaded.padding_side == "right"

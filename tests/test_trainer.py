@@ -16,7 +16,7 @@ from transformers import (
 import hf_kit.models  # noqa: F401  registers the LSTM
 from hf_kit.arguments import KitTrainingArguments
 from hf_kit.tasks.text_classification import TextClassification, TextClassificationArguments
-from hf_kit.tokenization import train_tokenizer
+from hf_kit.tokenizer_training import train_tokenizer
 from hf_kit.trainer import KitTrainer
 
 SINGLE, MULTI = "single_label_classification", "multi_label_classification"

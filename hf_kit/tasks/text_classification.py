@@ -21,6 +21,7 @@ from transformers import (
 
 from hf_kit import metrics, tokenization
 from hf_kit.arguments import DataArguments, ModelArguments, parse_json_field
+from hf_kit.backbone import fit_config_to_tokenizer, resolve_checkpoint
 from hf_kit.data import (
     LabelMapping,
     RawSplits,
@@ -37,6 +38,7 @@ from hf_kit.errors import UserError, nearest
 from hf_kit.loss import ClassificationLoss, balanced_weights
 from hf_kit.models import own_model_types
 from hf_kit.tasks.task import Prepared, Task
+from hf_kit.tokenizer_training import in_the_class_that_loads, train_tokenizer
 
 MULTI = "multi_label_classification"
 SINGLE = "single_label_classification"
@@ -195,18 +197,20 @@ class TextClassification(Task):
     ) -> PreTrainedTokenizerBase:
         if model_arguments.tokenizer_name or not fresh:
             tokenizer = tokenization.load_tokenizer(
-                model_arguments.tokenizer_name or model_arguments.model_name_or_path,
+                model_arguments.tokenizer_name or resolve_checkpoint(model_arguments.model_name_or_path),
                 revision=None if model_arguments.tokenizer_name else model_arguments.model_revision,
             )
         else:
             own = own_model_types().get(config.model_type)
-            texts = (text for column in self._text_columns() for text in train[column])
-            tokenizer = tokenization.train_tokenizer(
+            texts = [text for column in self._text_columns() for text in train[column]]
+            tokenizer = train_tokenizer(
                 texts,
                 tokenizer_type=model_arguments.tokenizer_type,
                 vocab_size=model_arguments.vocab_size,
                 special_tokens=own.SPECIAL_TOKENS if own else "bert",
             )
+            tokenizer = in_the_class_that_loads(tokenizer, config, texts, model_arguments.vocab_size)
+        fit_config_to_tokenizer(config, tokenizer, fresh=fresh)
         if getattr(config, "type_vocab_size", 2) < 2:
             # RoBERTa's kind knows one type only; the second text's 1 would index past its embedding.
             tokenizer.model_input_names = [n for n in tokenizer.model_input_names if n != "token_type_ids"]

@@ -1,0 +1,208 @@
+"""A tokenizer learned from a run's own training texts.
+
+Four kinds: WordPiece (Schuster and Nakajima 2012, in BERT's form), byte-level BPE (Sennrich et al. 2016; Radford et al.
+2019), unigram (Kudo 2018) and plain words. Deliberately different from the usual code: training is reproducible to the
+byte. The WordPiece trainer of `tokenizers` numbers `##` characters in the order of a randomly seeded hash map, so they
+are given to it in a fixed order; its unigram trainer sums in random order, so unigram models are trained by
+`sentencepiece` on one thread. `vocab_size` is a hard cap: characters too rare to fit are left to [UNK].
+"""
+
+import io
+import itertools
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+import sentencepiece
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from hf_kit.console import is_main_process
+from hf_kit.errors import UserError, nearest
+
+SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]  # in the order of their ids: padding is 0
+
+# A text alone, a pair of texts, and what the tokenizer feeds a model.
+TEMPLATES = {
+    "bert": ("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", ["input_ids", "token_type_ids", "attention_mask"]),
+    "plain": ("$A", "$A [SEP] $B", ["input_ids", "attention_mask"]),
+}
+
+
+def train_tokenizer(
+    texts: Iterable[str],
+    *,
+    tokenizer_type: Literal["wordpiece", "bpe", "unigram", "wordlevel"] = "wordpiece",
+    vocab_size: int = 10000,
+    special_tokens: Literal["bert", "plain"] = "bert",
+) -> PreTrainedTokenizerFast:
+    """A lower-casing tokenizer learned from `texts` and nothing else; the same texts give the same files.
+
+    - `wordpiece`: word pieces, Chinese characters one by one.
+    - `bpe`: over bytes after NFKC, so nothing is ever unknown; frequent Chinese words become one token.
+    - `unigram`: over characters after NFKC; frequent Chinese words become one token.
+    - `wordlevel`: words, punctuation marks and Chinese characters, as word vectors need them.
+
+    `special_tokens` frames a text as `[CLS] A [SEP]`, a pair as `[CLS] A [SEP] B [SEP]` with token types 0 and 1
+    ("bert"), or leaves it bare, a pair as `A [SEP] B` without token types ("plain"). [CLS] is also the bos token and
+    [SEP] the eos token, where decoders look for them. Padding is on the right, with id 0. `vocab_size` is a cap that
+    counts the special tokens; `len(tokenizer)` is the true size. The caller sets `model_max_length`.
+
+    Raises `UserError` for an unknown type or frame, a cap without room for text, or texts that are all blank.
+    """
+    if tokenizer_type not in TRAINERS:
+        raise UserError(
+            f"tokenizer_type `{tokenizer_type}` is not known{nearest(tokenizer_type, TRAINERS)}. "
+            f"Choose one of: {', '.join(TRAINERS)}."
+        )
+    if special_tokens not in TEMPLATES:
+        raise UserError(f"special_tokens `{special_tokens}` is not known. Choose one of: {', '.join(TEMPLATES)}.")
+    smallest = len(SPECIAL_TOKENS) + (256 if tokenizer_type == "bpe" else 2)
+    if vocab_size < smallest:
+        raise UserError(
+            f"vocab_size {vocab_size} is too small for tokenizer_type {tokenizer_type}: at least {smallest}."
+        )
+    texts = [text for text in texts if text.strip()]
+    if not texts:
+        raise UserError(
+            "There is no text to train a tokenizer on: every training text is empty. Check the text column."
+        )
+
+    backend = TRAINERS[tokenizer_type](texts, vocab_size)
+    backend.add_special_tokens(SPECIAL_TOKENS)
+    single, pair, model_inputs = TEMPLATES[special_tokens]
+    ids = [(token, backend.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
+    backend.post_processor = processors.TemplateProcessing(single=single, pair=pair, special_tokens=ids)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        bos_token="[CLS]",
+        eos_token="[SEP]",
+        padding_side="right",
+        model_input_names=model_inputs,
+    )
+
+
+def in_the_class_that_loads(
+    tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, texts: Iterable[str], vocab_size: int
+) -> PreTrainedTokenizerBase:
+    """`tokenizer`, if `AutoTokenizer` would give it back beside `config`; else one of the class that it insists on.
+
+    For some model types (`qwen2` in transformers 5.23) it puts a class of its own in the place of the one named in the
+    files, silently, with other ids. There that class learns from the texts by its own method, byte-level BPE.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        config.save_pretrained(folder)
+        reloaded = AutoTokenizer.from_pretrained(folder)
+    if type(reloaded) is type(tokenizer):
+        return tokenizer
+    trained = type(reloaded)().train_new_from_iterator(texts, vocab_size, show_progress=False)
+    trained.padding_side = "right"
+    return trained
+
+
+def _wordpiece(texts: list[str], vocab_size: int) -> Tokenizer:
+    backend = _word_backend(models.WordPiece(unk_token="[UNK]"))
+    split, normalize = backend.pre_tokenizer.pre_tokenize_str, backend.normalizer.normalize_str
+    words = Counter(word for text in texts for word, _ in split(normalize(text)))
+    counts, inside = Counter(), set()
+    for word, count in words.items():
+        for character in word:
+            counts[character] += count
+        inside.update(word[1:])
+    forms = {c: [c, f"##{c}"] if c in inside else [c] for c in counts}
+    kept, rare = _most_frequent(counts, vocab_size - len(SPECIAL_TOKENS), cost=lambda c: len(forms[c]))
+    characters = [form for c in kept for form in forms[c]]
+    # As special tokens they get their ids in this order; the model is then rebuilt with the true special tokens only.
+    trainer = trainers.WordPieceTrainer(special_tokens=SPECIAL_TOKENS + characters, **_trainer_options(vocab_size))
+    backend.train_from_iterator((normalize(t).translate(rare) for t in texts), trainer, length=len(texts))
+    rebuilt = _word_backend(models.WordPiece(vocab=backend.get_vocab(), unk_token="[UNK]"))
+    rebuilt.decoder = decoders.WordPiece()
+    return rebuilt
+
+
+def _bpe(texts: list[str], vocab_size: int) -> Tokenizer:
+    backend = Tokenizer(models.BPE())
+    backend.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        special_tokens=SPECIAL_TOKENS,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        **_trainer_options(vocab_size),
+    )
+    backend.train_from_iterator(texts, trainer, length=len(texts))
+    return backend
+
+
+def _unigram(texts: list[str], vocab_size: int) -> Tokenizer:
+    normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    lines = [" ".join(normalizer.normalize_str(text).split()) for text in texts]
+    counts = Counter(character for line in lines for character in line if character != " ")
+    _, rare = _most_frequent(counts, vocab_size - len(SPECIAL_TOKENS) - 1)  # one place is for "▁"
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=(line.translate(rare) for line in lines),
+        model_writer=model,
+        model_type="unigram",
+        vocab_size=vocab_size - len(SPECIAL_TOKENS) + 1,  # it counts its own unknown token, which is ours
+        hard_vocab_limit=False,
+        character_coverage=1.0,
+        normalization_rule_name="identity",
+        max_sentence_length=2**30,  # bytes; the most it allows: a longer line would be left out
+        num_threads=1,
+        unk_id=0,
+        bos_id=-1,
+        eos_id=-1,
+        pad_id=-1,
+        minloglevel=2,
+    )
+    trained = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    pieces = [(trained.id_to_piece(i), trained.get_score(i)) for i in range(1, trained.get_piece_size())]
+    vocab = [(token, 0.0) for token in SPECIAL_TOKENS] + pieces
+    backend = Tokenizer(models.Unigram(vocab, unk_id=SPECIAL_TOKENS.index("[UNK]")))
+    backend.normalizer = normalizer
+    backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    backend.decoder = decoders.Metaspace()
+    return backend
+
+
+def _wordlevel(texts: list[str], vocab_size: int) -> Tokenizer:
+    backend = _word_backend(models.WordLevel(unk_token="[UNK]"))
+    trainer = trainers.WordLevelTrainer(special_tokens=SPECIAL_TOKENS, **_trainer_options(vocab_size))
+    backend.train_from_iterator(texts, trainer, length=len(texts))
+    return backend
+
+
+TRAINERS: dict[str, Callable[[list[str], int], Tokenizer]] = {
+    "wordpiece": _wordpiece,
+    "bpe": _bpe,
+    "unigram": _unigram,
+    "wordlevel": _wordlevel,
+}
+
+
+def _word_backend(model) -> Tokenizer:
+    """BERT's cleaning: lower case, accents stripped, words and punctuation apart, Chinese characters one by one."""
+    backend = Tokenizer(model)
+    backend.normalizer = normalizers.BertNormalizer(lowercase=True)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return backend
+
+
+def _trainer_options(vocab_size: int) -> dict:
+    return {"vocab_size": vocab_size, "show_progress": sys.stderr.isatty() and is_main_process()}
+
+
+def _most_frequent(counts: Counter, room: int, cost: Callable[[str], int] = lambda character: 1):
+    """Characters that fit into `room` tokens, most frequent first, and a `str.translate` table that drops the rest."""
+    ranked = sorted(counts, key=lambda c: (-counts[c], c))
+    fitting = sum(used <= room for used in itertools.accumulate(map(cost, ranked)))
+    return ranked[:fitting], {ord(c): None for c in ranked[fitting:]}
