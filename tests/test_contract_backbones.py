@@ -20,7 +20,7 @@ def train(*flags: str) -> None:
 
 @torch.inference_mode()
 def logits(model, tokenizer) -> torch.Tensor:
-    return model.eval()(**tokenizer(TEXTS, padding=True, return_tensors="pt")).logits
+    return model.eval()(**tokenizer(TEXTS, padding=True, truncation=True, return_tensors="pt")).logits
 
 
 @pytest.mark.parametrize("family", FAMILIES)
