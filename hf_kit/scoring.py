@@ -21,7 +21,8 @@ def score(
     folder: Path,
 ) -> dict[str, Any]:
     """Scores of every labelled split, the baselines on the same rows, figures; predictions of an unlabelled test."""
-    results: dict[str, Any] = {"seed": arguments.training.seed}
+    training = arguments.training
+    results: dict[str, Any] = {"seed": training.seed}
     figures = folder / "figures"
     rows = {name: split for name, split in prepared.splits().items() if name != "train"}
     labelled = {name: split for name, split in rows.items() if "labels" in split.column_names}
@@ -49,9 +50,14 @@ def score(
 
         if trainer.state.log_history:
             figures.mkdir(exist_ok=True)
-            learning_curves_figure(trainer.state.log_history, figures / "learning_curves.png")
+            learning_curves_figure(
+                trainer.state.log_history,
+                figures / "learning_curves.png",
+                training.metric_for_best_model,
+                training.greater_is_better,
+            )
             results.setdefault("figures", []).append("figures/learning_curves.png")
-        if arguments.training.baselines and labelled:
+        if training.baselines and labelled:
             console.say("baselines on the same rows ...")
             results["baselines"] = task.baselines(prepared.train, labelled)
     return results

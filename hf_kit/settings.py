@@ -3,14 +3,26 @@
 import os
 import platform
 
+import psutil
 import torch
 from transformers import PreTrainedConfig
 from transformers.trainer_utils import SchedulerType
 
 from hf_kit import backbone, console, lora
-from hf_kit.arguments import Arguments
+from hf_kit.arguments import Arguments, KitTrainingArguments
 from hf_kit.families import family_defaults
 from hf_kit.precision import choose_precision
+
+
+def use_the_cores(training: KitTrainingArguments) -> None:
+    """Undo `accelerate launch`'s one thread per process where one process has the CPU to itself.
+
+    The launcher writes OMP_NUM_THREADS=1 unless told otherwise, which halves the speed of two cores. More than one
+    (`--num_cpu_threads_per_process 4`) is somebody's choice and stays.
+    """
+    launched = "ACCELERATE_MIXED_PRECISION" in os.environ
+    if launched and training.world_size == 1 and training.device.type == "cpu" and torch.get_num_threads() == 1:
+        torch.set_num_threads(psutil.cpu_count(logical=False) or 1)
 
 
 def settle_settings(arguments: Arguments) -> PreTrainedConfig:
@@ -35,6 +47,7 @@ def settle_settings(arguments: Arguments) -> PreTrainedConfig:
     )
     training.mixed_precision = precision.mixed_precision
     training.bf16, training.fp16 = precision.mixed_precision == "bf16", precision.mixed_precision == "fp16"
+    use_the_cores(training)
     if training.n_gpu > 1:
         # One process over several GPUs is torch's DataParallel: slower, and its loss is scaled otherwise.
         training._n_gpu = 1

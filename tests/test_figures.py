@@ -40,10 +40,10 @@ def is_whole(path) -> bool:
 
 def test_confusion_matrix_shows_counts_and_colours_the_rows_shares(drawn, tmp_path):
     path = tmp_path / "matrix.png"
-    confusion_matrix_figure([0, 0, 0, 1], [0, 0, 1, 0], ["ham", "spam"], path)
+    confusion_matrix_figure([0, 0, 0, 1], [0, 1, 1, 1], ["ham", "spam"], path)
     axes = drawn[0].axes[0]
-    assert [text.get_text() for text in axes.texts] == ["2", "1", "1", "0"]
-    assert axes.images[0].get_array().ravel().tolist() == pytest.approx([2 / 3, 1 / 3, 1, 0])
+    assert [text.get_text() for text in axes.texts] == ["1", "2", "0", "1"]
+    assert axes.images[0].get_array().ravel().tolist() == pytest.approx([1 / 3, 2 / 3, 0, 1])
     assert tick_names(drawn[0]) == ["ham", "spam"]
     assert {"true label", "predicted label", "Confusion matrix of 4 rows"} <= set(texts(drawn[0]))
     assert NUMBERED not in texts(drawn[0])

@@ -26,8 +26,8 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_lstm import LstmConfig
 
-# cuDNN gathers the weights into one piece of memory at every call, which costs little beside the recurrence. See
-# `VariableLengthLSTM.flatten_parameters` for why they do not lie in one piece from the start.
+# cuDNN copies the weights into one piece of memory at every call and warns of it. That they do not lie in one piece
+# from the start is meant: see `VariableLengthLSTM.flatten_parameters`.
 warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk of memory")
 
 
@@ -36,12 +36,15 @@ def take_steps(x: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
 
     Args:
         x: [b, t, d].
-        order: [b, t] or less steps, positions in a row.
+        order: [b, s], positions in a row; s may be less than t.
+
+    Returns:
+        [b, s, d].
     """
     # As whole rows of [b*t, d]: on a CPU the backward of `gather` along dimension 1 costs many times more.
     first = torch.arange(x.shape[0], device=x.device)[:, None] * x.shape[1]  # [b, 1]
     rows = x.flatten(0, 1).index_select(0, (first + order).flatten())
-    return rows.view(*order.shape, x.shape[-1])  # [b, t, d]
+    return rows.view(*order.shape, x.shape[-1])  # [b, s, d]
 
 
 def _bf16_kernel_is_missing(device: torch.device) -> bool:
