@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from hf_kit.sampler import LongestFirstSampler
+from hf_kit.sampler import LongestFirstSampler, row_lengths
 from hf_kit.saved_run import SavedRun
-from hf_kit.trainer import row_lengths
 
 
 def best_device() -> torch.device:

@@ -15,10 +15,10 @@ from hf_kit.arguments import NOT_IN_FINGERPRINT, Arguments
 from hf_kit.data import check_files_exist, load_splits
 from hf_kit.errors import UserError, nearest
 from hf_kit.progress import EvaluationLines, Progress
-from hf_kit.sampler import bucketed_order, padding_share
+from hf_kit.sampler import bucketed_order, padding_share, row_lengths
 from hf_kit.tasks import find_task
 from hf_kit.tasks.task import Prepared, Task
-from hf_kit.trainer import KitTrainer, row_lengths
+from hf_kit.trainer import KitTrainer
 
 
 def train(arguments: Arguments) -> Path:

@@ -9,6 +9,7 @@ state, so a resumed run sees the order it would have seen.
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from datasets import Dataset
 from torch.utils.data import Sampler
 
 # Batches sorted together. More means less padding and less randomness; at 50 batches of 32 the padding left is small.
@@ -81,3 +82,10 @@ class LongestFirstSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.order.tolist())
+
+
+def row_lengths(dataset) -> np.ndarray | None:
+    """The `length` column that preprocessing added, `[n]`, or None for data without one."""
+    if not isinstance(dataset, Dataset) or "length" not in dataset.column_names:
+        return None
+    return np.asarray(dataset.with_format("numpy")["length"][:])

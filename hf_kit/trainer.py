@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset
 from torch.utils.data import DataLoader
 from transformers import Seq2SeqTrainer, Trainer
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import PredictionOutput
 
-from hf_kit.sampler import LengthBucketSampler, LongestFirstSampler
+from hf_kit.sampler import LengthBucketSampler, LongestFirstSampler, row_lengths
 from hf_kit.tasks.task import Task
 
 
@@ -92,10 +91,3 @@ class KitTrainer(Seq2SeqTrainer):
 def _first_output(logits, labels):
     """Some heads return hidden states as well; only the logits are kept."""
     return logits[0] if isinstance(logits, tuple) else logits
-
-
-def row_lengths(dataset) -> np.ndarray | None:
-    """The `length` column that preprocessing added, `[n]`, or None for data without one."""
-    if not isinstance(dataset, Dataset) or "length" not in dataset.column_names:
-        return None
-    return np.asarray(dataset.with_format("numpy")["length"][:])

@@ -51,6 +51,8 @@ def test_named_columns_win():
     assert find("text title label", text_column="title") == TextColumns("title", None, "label")
     assert find("text text2 label", text_column="text") == TextColumns("text", None, "label")
     assert find("text text2 label", text_pair_column="text2") == TextColumns("text", "text2", "label")
+    several = find("text text2 sentence1 sentence2 label", text_pair_column="sentence2")
+    assert several == TextColumns("sentence1", "sentence2", "label")
     assert find("a b c", text_column="a", text_pair_column="c", label_column="b") == TextColumns("a", "c", "b")
     assert find("text label topic", label_column="topic") == TextColumns("text", None, "topic")
 

@@ -117,6 +117,7 @@ def test_json_types_hold_for_the_whole_file():
     dataset = load(write("x.json", json.dumps(rows)))
     assert len(dataset) == 2
     assert dataset["a"][:] == [1.0, 1.5] and dataset["b"][:] == [None, True] and dataset["c"][:] == [[1], []]
+    assert dataset.features["a"] == Value("float64")
     assert dataset.features["d"] == dataset.features["e"] == Json() and dataset["d"][:] == [1, "x"]
     assert dataset["f"][:] == [None, 2]
 

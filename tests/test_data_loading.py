@@ -222,10 +222,13 @@ def test_a_data_set_of_the_hub(monkeypatch):
 
 
 def test_loading_is_silent_and_leaves_the_library_as_it_was(capfd):
-    before = datasets.logging.get_verbosity(), datasets.are_progress_bars_disabled()
+    before = datasets.logging.INFO, False
+    datasets.logging.set_verbosity(before[0])
+    datasets.enable_progress_bars()
     load_splits(train_file=write("a.csv", "a"), test_file=write("b.jsonl", "b"))
     with pytest.raises(UserError):
         load_splits(dataset_name="nobody/nothing")
     assert (datasets.logging.get_verbosity(), datasets.are_progress_bars_disabled()) == before
+    datasets.logging.set_verbosity_warning()
     printed = capfd.readouterr()
     assert printed.out == printed.err == ""
