@@ -27,6 +27,13 @@ NOT_IN_FINGERPRINT = frozenset(
 )
 
 
+# Where the rows come from; the fingerprint holds the rows themselves.
+DATA_SOURCES = frozenset(
+    "dataset_name dataset_config_name dataset_revision train_file validation_file test_file train_split_name "
+    "validation_split_name test_split_name".split()
+)
+
+
 @dataclass
 class DataArguments:
     """Where the examples come from. With none of these, the sample that ships with the kit."""
@@ -133,7 +140,10 @@ class KitTrainingArguments(Seq2SeqTrainingArguments):
     logging_steps: float = field(default=0.02, metadata={"help": "Log every so many steps; below 1: a share of all."})
     train_sampling_strategy: str = field(
         default="group_by_length",
-        metadata={"help": "group_by_length: batches of nearly equal length in random order; random; sequential."},
+        metadata={
+            "help": "group_by_length: batches of nearly equal length in random order.",
+            "choices": ["group_by_length", "random", "sequential"],
+        },
     )
     restore_callback_states_from_checkpoint: bool = field(
         default=True, metadata={"help": "A resumed run goes on with early stopping's count."}
@@ -153,6 +163,12 @@ class KitTrainingArguments(Seq2SeqTrainingArguments):
             # Without it each launched process would believe itself alone.
             self.ddp_backend = "gloo"
         super().__post_init__()
+        launched = int(os.environ.get("WORLD_SIZE", "1"))
+        if launched != self.world_size:
+            raise ValueError(
+                f"{launched} processes were launched, but this one finds {self.world_size} in its group: each would "
+                "train alone over one folder. Launch with another accelerate configuration (accelerate_configs/)"
+            )
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator
 
@@ -41,6 +42,9 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as mistake:
         console.error(str(mistake))
         return 1
+    except BrokenPipeError:
+        # Whoever read our output has seen enough (`| head`); what Python flushes at its end must go somewhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         console.error("interrupted; a training run goes on from its last checkpoint with the same command")
         return 130
@@ -103,7 +107,11 @@ def _rows(flags: argparse.Namespace, task) -> Iterator:
     else:
         if sys.stdin.isatty():
             console.say("one text a line; Ctrl-D ends")
-        yield from (line.rstrip("\r\n") for line in sys.stdin)
+        for number, line in enumerate(sys.stdin.buffer, start=1):
+            try:
+                yield line.decode("utf-8").rstrip("\r\n")
+            except UnicodeDecodeError as reason:
+                raise UserError(f"standard input, line {number}: not UTF-8 ({reason.reason})") from None
 
 
 if __name__ == "__main__":

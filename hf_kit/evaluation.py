@@ -70,7 +70,8 @@ def evaluate(run_name: str, data: EvaluateArguments, flags: Any = None) -> dict[
         )
         precision = choose_precision(
             run.model.config.model_type,
-            bf16=True if run.facts["precision"] == "bf16" else None,
+            # A run in fp32 is scored in fp32; one in less, in the best that this device has.
+            bf16=False if run.facts["precision"] == "no" else None,
             fp16=None,
             launched=os.environ.get("ACCELERATE_MIXED_PRECISION", ""),
             use_cpu=training.use_cpu,

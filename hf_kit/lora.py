@@ -16,7 +16,7 @@ from transformers.pytorch_utils import Conv1D
 
 from hf_kit.arguments import LoraArguments
 from hf_kit.backbone import Backbone, head_modules
-from hf_kit.errors import UserError
+from hf_kit.errors import UserError, nearest
 from hf_kit.models import own_model_types
 
 ADAPTER_FILE = "adapter_model.safetensors"
@@ -60,6 +60,13 @@ def add_lora(backbone: Backbone, arguments: LoraArguments, task_type: str) -> Pe
     model = backbone.model
     own = own_model_types().get(model.config.model_type)
     head = head_modules(model)
+    named = {name for name, _ in model.named_modules()}
+    for name in arguments.lora_modules_to_save or []:
+        if not any(module == name or module.endswith(f".{name}") for module in named):
+            last = {module.rpartition(".")[2] for module in named}
+            raise UserError(
+                f"--lora_modules_to_save: {model.config.model_type} has no module {name}{nearest(name, last)}"
+            )
     whole = sorted({*head, *backbone.new_modules, *(arguments.lora_modules_to_save or [])})
     # A module below another that is saved whole would be saved twice.
     whole = [name for name in whole if not any(name.startswith(f"{other}.") for other in whole)]
@@ -68,7 +75,7 @@ def add_lora(backbone: Backbone, arguments: LoraArguments, task_type: str) -> Pe
         if own:
             parameters = own.lora_target_parameters(model)
         else:
-            modules = _linear_layers(model, [name.split(".")[0] for name in head])
+            modules = _linear_layers(model, head)
     dropout = arguments.lora_dropout
     if dropout is None:
         dropout = 0.0 if parameters else 0.05

@@ -8,7 +8,7 @@ from typing import Any
 
 from hf_kit.evaluation import EvaluateArguments
 from hf_kit.evaluation import evaluate as evaluate_run
-from hf_kit.parsing import parse_arguments
+from hf_kit.parsing import parse_arguments, parse_for_run
 from hf_kit.prediction import predict
 from hf_kit.recipe import as_flags
 from hf_kit.run import train as train_run
@@ -40,8 +40,9 @@ class Run:
         return [answer for _, answer in predict(self._saved, rows)]
 
     def evaluate(self, **flags: Any) -> dict[str, Any]:
-        """Score other rows; flags as those of `hf-kit evaluate`, e.g. `test_file="x.csv"`."""
-        return evaluate_run(str(self.folder), EvaluateArguments(**flags))
+        """Score other rows; flags as those of `hf-kit evaluate`, e.g. `test_file="x.csv", text_column="body"`."""
+        name, _, (data, columns) = parse_for_run("evaluate", EvaluateArguments, [str(self.folder), *as_flags(flags)])
+        return evaluate_run(name, data, columns)
 
 
 def train(recipe: str | None = None, **flags: Any) -> Run:

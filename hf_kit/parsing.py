@@ -7,11 +7,14 @@ nearest name, `2e-5` is a number, and for every value it is known who set it.
 
 import argparse
 import dataclasses
+from dataclasses import make_dataclass
 from typing import Any
 
 from transformers import HfArgumentParser
+from transformers.hf_argparser import string_to_bool
 
 from hf_kit.arguments import (
+    DATA_SOURCES,
     NOT_IN_FINGERPRINT,
     Arguments,
     DataArguments,
@@ -26,16 +29,9 @@ from hf_kit.run_folder import RUN, read_json
 from hf_kit.saved_run import find_run
 from hf_kit.tasks import find_task
 
-DATA_SOURCES = (
-    "dataset_name",
-    "dataset_config_name",
-    "dataset_revision",
-    "train_file",
-    "validation_file",
-    "test_file",
-    "train_split_name",
-    "validation_split_name",
-    "test_split_name",
+# What a recipe says for one kind of model, and another kind has its own of.
+OF_THE_FAMILY = (
+    "learning_rate num_train_epochs lr_scheduler_type warmup_steps weight_decay tokenizer_type vocab_size".split()
 )
 
 
@@ -43,6 +39,14 @@ class _Parser(HfArgumentParser):
     """Raises `UserError` where argparse would print its usage and exit with 2: launchers make a traceback of that."""
 
     origin = "the command line"
+
+    def forget_defaults(self) -> None:
+        """Let parsing give what the flags themselves say and nothing else."""
+        for action in self._actions:
+            action.default = argparse.SUPPRESS
+            if action.type is string_to_bool:
+                # `--disable_tqdm` alone means true for every boolean, not only for those with a default.
+                action.nargs, action.const = "?", True
 
     def error(self, message: str):
         raise UserError(f"{self.origin}: {message}")
@@ -140,8 +144,7 @@ def parse_arguments(argv: list[str]) -> Arguments:
     parser.add_argument("--task", help="what is learned; read before all other flags")
     if {"-h", "--help"} & set(argv):
         parser.parse_args(["--help"])
-    for action in parser._actions:
-        action.default = argparse.SUPPRESS
+    parser.forget_defaults()
 
     from_recipe = _explicit(parser, as_flags(recipe), f"recipe {path}")
     from_line = _explicit(parser, argv, "the command line")
@@ -163,12 +166,16 @@ def parse_arguments(argv: list[str]) -> Arguments:
 def _drop_what_the_line_replaces(recipe: dict[str, Any], line: dict[str, Any]) -> None:
     """A recipe's values that lose their meaning by what the command line says are taken out.
 
-    A model named on the command line replaces the recipe's model and the configuration that was meant for it; data
-    named there replace the recipe's data; and a recipe's folder is for the recipe's own experiment, not for another.
+    A model named on the command line replaces the recipe's model and the configuration that was meant for it; one of
+    another kind (a checkpoint instead of a fresh model, another type) also what was chosen for that kind's training.
+    Data named there replace the recipe's data; a recipe's folder is for the recipe's own experiment, not for another.
     """
     model = ("model_name_or_path", "model_type")
     if any(line.get(name) not in (None, recipe.get(name)) for name in model):
+        another_kind = "model_name_or_path" not in line or "model_type" in recipe
         for name in (*model, "model_revision", "config_overrides", "tokenizer_name"):
+            recipe.pop(name, None)
+        for name in OF_THE_FAMILY if another_kind else ():
             recipe.pop(name, None)
     if "dataset_name" in line or "train_file" in line:
         for name in DATA_SOURCES:
@@ -184,10 +191,13 @@ def _follow_eval_strategy(given: dict[str, Any], sources: dict[str, str]) -> Non
         if name not in given:
             given[name], sources[name] = value, "follows eval_strategy"
 
-    if "eval_strategy" in given:
-        follow("save_strategy", given["eval_strategy"])
-        if given["eval_strategy"] == "no":
-            follow("load_best_model_at_end", False)
+    strategy = given.get("eval_strategy")
+    if strategy == "no":
+        follow("load_best_model_at_end", False)
+    elif strategy:
+        follow("save_strategy", strategy)
+    if strategy == "steps":
+        follow("eval_steps", 0.1)  # ten times a run
     if "eval_steps" in given:
         follow("save_steps", given["eval_steps"])
 
@@ -206,13 +216,17 @@ def parse_for_run(command: str, part: type, argv: list[str]) -> tuple[str, bool,
     if named is None and not {"-h", "--help"} & set(argv):
         raise UserError(f"which run? {usage}")
     task_name = "text_classification" if named is None else read_json(find_run(named) / RUN)["task"]
-    parts = (part, find_task(task_name).Arguments)
+    task = find_task(task_name)
+    columns = make_dataclass(
+        "Columns",
+        [(f.name, f.type, f) for f in dataclasses.fields(task.Arguments) if f.name in task.column_flags],
+    )
+    parts = (part, columns)
     parser = _Parser(parts, prog=f"hf-kit {command}", usage=usage, allow_abbrev=False)
     parser.add_argument("--json", action="store_true", help="print the scores as JSON, and nothing else, to stdout")
     if named is None:
         parser.parse_args(["--help"])
-    for action in parser._actions:
-        action.default = argparse.SUPPRESS
+    parser.forget_defaults()
     given = _explicit(parser, argv[1:], "the command line")
     as_json = given.pop("json", False)
     try:

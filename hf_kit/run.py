@@ -11,7 +11,7 @@ from transformers import EarlyStoppingCallback, PreTrainedConfig, PrinterCallbac
 
 import hf_kit
 from hf_kit import backbone, console, lora, report, run_folder, scoring, settings
-from hf_kit.arguments import NOT_IN_FINGERPRINT, Arguments
+from hf_kit.arguments import DATA_SOURCES, NOT_IN_FINGERPRINT, Arguments
 from hf_kit.data import check_files_exist, load_splits
 from hf_kit.errors import UserError, nearest
 from hf_kit.progress import EvaluationLines, Progress
@@ -54,9 +54,11 @@ def train(arguments: Arguments) -> Path:
 
     console.heading("Model")
     fresh = arguments.model.model_name_or_path is None
-    processor = task.load_processor(arguments.model, config, prepared.train, fresh=fresh)
+    # The others find the main process's tokenized data in the cache.
+    with arguments.training.main_process_first(local=False, desc="tokenizing"):
+        processor = task.load_processor(arguments.model, config, prepared.train, fresh=fresh)
+        inputs = preprocess(task, prepared, processor)
     task.configure(config)
-    inputs = preprocess(task, prepared, processor)
     base = backbone.load_model(arguments.model, config, task.auto_class, arguments.training.seed)
     head = backbone.head_modules(base.model)
     model = lora.add_lora(base, arguments.lora, task.peft_task_type) if arguments.lora.use_peft else base.model
@@ -134,7 +136,9 @@ def settle_folder(
     arguments: Arguments, prepared: Prepared, config: PreTrainedConfig
 ) -> tuple[Path, str, dict[str, Any]]:
     """The run folder, what it is to this run ("new", "unfinished", "finished"), and the fingerprint's parts."""
-    parts = {k: v for k, v in arguments.values().items() if k not in NOT_IN_FINGERPRINT}
+    # Rows and checkpoints count by their contents, wherever they lie.
+    left_out = NOT_IN_FINGERPRINT | DATA_SOURCES | {"model_name_or_path"}
+    parts = {k: v for k, v in arguments.values().items() if k not in left_out}
     parts |= {f"{name} rows": run_folder.hash_rows(split) for name, split in prepared.splits().items()}
     name = arguments.model.model_name_or_path
     if name is None:
@@ -142,7 +146,7 @@ def settle_folder(
     else:
         local = Path(backbone.resolve_checkpoint(name))
         label = Path(name).name
-        parts["checkpoint"] = run_folder.hash_folder(local) if local.is_dir() else str(config._commit_hash)
+        parts["checkpoint"] = run_folder.hash_folder(local) if local.is_dir() else f"{name}@{config._commit_hash}"
     parts["mixed_precision"] = arguments.training.mixed_precision
     if arguments.training.output_dir is None or arguments.sources.get("output_dir") is None:
         data = arguments.sources["data"]
@@ -177,10 +181,12 @@ def describe_batches(arguments: Arguments, train: Any) -> None:
     lengths = row_lengths(train)
     if lengths is None or arguments.training.train_sampling_strategy != "group_by_length":
         return
-    size = arguments.training.train_batch_size * arguments.training.world_size
-    share = padding_share(lengths, bucketed_order(lengths, size, arguments.training.seed, 0), size)
+    training = arguments.training
+    step = training.train_batch_size * training.world_size * training.gradient_accumulation_steps
+    order = bucketed_order(lengths, step, training.seed, 0)
+    share = padding_share(lengths, order, training.train_batch_size)
     console.say(
-        f"  {lengths.mean():.1f} tokens a row (longest {lengths.max()}), batches of {size} by length: "
+        f"  {lengths.mean():.1f} tokens a row (longest {lengths.max()}), {step} rows a step by length: "
         f"{share:.1%} of the positions are padding"
     )
 
@@ -235,9 +241,23 @@ def write_run_facts(folder: Path, arguments: Arguments, task: Task, parts: dict[
     )
 
 
+def checkpoint_to_resume(asked: str | None, folder: Path) -> Path | None:
+    """The checkpoint that the user names, or the folder's last one (also for the word `true`).
+
+    Raises:
+        UserError: the named folder is no whole checkpoint.
+    """
+    if asked is None or asked.lower() == "true":
+        return run_folder.last_checkpoint(folder)
+    missing = run_folder.missing_from_checkpoint(Path(asked))
+    if missing:
+        raise UserError(f"--resume_from_checkpoint {asked} is no whole checkpoint: {', '.join(missing)} not there")
+    return Path(asked)
+
+
 def fit(trainer: KitTrainer, arguments: Arguments, folder: Path) -> dict[str, Any]:
     """Train, from the last checkpoint if the run has one; what a report needs of it."""
-    checkpoint = arguments.training.resume_from_checkpoint or run_folder.last_checkpoint(folder)
+    checkpoint = checkpoint_to_resume(arguments.training.resume_from_checkpoint, folder)
     if checkpoint:
         console.say(f"continuing from {checkpoint}")
     started = time.monotonic()

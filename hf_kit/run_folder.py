@@ -85,7 +85,13 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """`name: old -> new` for every entry that two runs do not share."""
-    return [f"{k}: {before.get(k)} -> {now.get(k)}" for k in sorted({*before, *now}) if before.get(k) != now.get(k)]
+
+    def short(value: Any) -> str:
+        text = str(value)
+        return f"{text[:8]}..." if len(text) == 64 else text  # a sha256
+
+    changed = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    return [f"{name}: {short(before.get(name))} -> {short(now.get(name))}" for name in changed]
 
 
 def open_run_folder(folder: Path, parts: dict[str, Any]) -> str:
@@ -117,11 +123,26 @@ def open_run_folder(folder: Path, parts: dict[str, Any]) -> str:
     return "new"
 
 
+def missing_from_checkpoint(path: Path) -> list[str]:
+    """What a checkpoint of `Trainer` lacks to be continued; the trainer's state is written last.
+
+    Without its optimizer, scheduler or random state, Trainer would go on silently, to other weights.
+    """
+    wanted = {
+        "weights": ("model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors"),
+        "optimizer.pt": ("optimizer.pt",),
+        "scheduler.pt": ("scheduler.pt",),
+        "random state": ("rng_state.pth", "rng_state_0.pth"),
+        "trainer_state.json": ("trainer_state.json",),
+    }
+    return [name for name, files in wanted.items() if not any((path / file).is_file() for file in files)]
+
+
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint by step that was written to its end (the trainer's state is written last)."""
+    """The newest checkpoint by step that is whole."""
     whole = [
         path
         for path in folder.glob("checkpoint-*")
-        if path.name.removeprefix("checkpoint-").isdigit() and (path / "trainer_state.json").is_file()
+        if path.name.removeprefix("checkpoint-").isdigit() and not missing_from_checkpoint(path)
     ]
     return max(whole, key=lambda path: int(path.name.removeprefix("checkpoint-")), default=None)

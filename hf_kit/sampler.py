@@ -1,9 +1,9 @@
 """Batches of nearly equal length, in an order that is a function of (seed, epoch) alone.
 
 Like transformers' `LengthGroupedSampler` it sorts by length within random blocks, so that little of a batch is padding.
-Deliberately different: the unit is the global batch (all processes), so ranks that take turns get batches of the same
-lengths; batches are shuffled after sorting, so lengths do not run in cycles; nothing is drawn from the global random
-state, so a resumed run sees the order it would have seen.
+Deliberately different: the unit is the rows of an optimizer step, over all processes and accumulated batches, so that
+it does not matter how they are dealt out; batches are shuffled after sorting, so lengths do not run in cycles; nothing
+is drawn from the global random state, so a resumed run sees the order it would have seen.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ def bucketed_order(lengths: Sequence[int], batch_size: int, seed: int, epoch: in
 
     Args:
         lengths: tokens per row, `[n]`.
-        batch_size: rows per global micro-batch (per device x processes).
+        batch_size: rows per optimizer step (per device x processes x accumulation).
 
     Returns:
         row indices `[n]`; the short last batch, if any, stands at the end.

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
-from transformers import Seq2SeqTrainer, Trainer
+from transformers import EvalPrediction, Seq2SeqTrainer, Trainer
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import PredictionOutput
 
+from hf_kit import console
 from hf_kit.sampler import LengthBucketSampler, LongestFirstSampler, row_lengths
 from hf_kit.tasks.task import Task
 
@@ -29,15 +30,29 @@ class KitTrainer(Seq2SeqTrainer):
     """
 
     def __init__(self, *, task: Task, **kwargs: Any):
+        self.task = task
         super().__init__(
             compute_loss_func=task.loss,
-            compute_metrics=task.compute_metrics,
+            compute_metrics=self._scores,
             preprocess_logits_for_metrics=_first_output,
             **kwargs,
         )
-        self.task = task
         # The heads of transformers accept `num_items_in_batch` and ignore it; they must not be taken at their word.
         self.model_accepts_loss_kwargs = False
+
+    def _scores(self, prediction: EvalPrediction) -> dict[str, float]:
+        """The task's scores, and the loss over all rows at once: a mean of batch means would weigh rows unequally."""
+        outputs = {"logits": torch.as_tensor(prediction.predictions)}
+        loss = self.task.loss(outputs, torch.as_tensor(prediction.label_ids))
+        return self.task.compute_metrics(prediction) | {"loss": loss.item()}
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        key = f"eval_{self.args.metric_for_best_model}"
+        if self.args.metric_for_best_model is not None and key not in metrics:
+            # A correlation of constant predictions, say: such a model is not the best one.
+            console.warn(f"{self.args.metric_for_best_model} is undefined for these predictions")
+            metrics = metrics | {key: float("nan")}
+        return super()._determine_best_metric(metrics, trial)
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> torch.Tensor | None:
         if not batch_samples or "labels" not in batch_samples[0]:
@@ -54,7 +69,9 @@ class KitTrainer(Seq2SeqTrainer):
         if lengths is not None and self.args.train_sampling_strategy == "group_by_length":
             if is_training:
                 seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-                sampler = LengthBucketSampler(lengths, batch_size * self.args.world_size, seed)
+                # The rows of one optimizer step: however they are dealt out, a step sees the same ones.
+                step = batch_size * self.args.world_size * self.args.gradient_accumulation_steps
+                sampler = LengthBucketSampler(lengths, step, seed)
             else:
                 sampler = LongestFirstSampler(lengths)
             sampler_fn = lambda _: sampler  # noqa: E731

@@ -75,7 +75,30 @@ def test_saving_follows_scoring():
     assert not parse_arguments([recipe(), "--eval_strategy", "no"]).training.load_best_model_at_end
 
 
+def test_scoring_by_steps_needs_no_other_flag():
+    training = parse_arguments([recipe(), "--eval_strategy=steps"]).training
+    assert (training.eval_steps, training.save_steps, training.save_strategy) == (0.1, 0.1, "steps")
+    # A run that is never scored can still be continued.
+    assert parse_arguments([recipe(), "--eval_strategy=no"]).training.save_strategy == "epoch"
+
+
+def test_another_kind_of_model_brings_its_own_learning_rate():
+    path = recipe(learning_rate=1e-3, lr_scheduler_type="constant", tokenizer_type="wordlevel", max_length=9)
+    arguments = parse_arguments([path, "--model_name_or_path=some-checkpoint"])
+    assert not {"learning_rate", "lr_scheduler_type", "tokenizer_type"} & set(arguments.sources)
+    assert arguments.task.max_length == 9
+    # A checkpoint in another's place keeps what the recipe says.
+    path = recipe(model_type=None, model_name_or_path="one", learning_rate=3e-5)
+    assert parse_arguments([path, "--model_name_or_path=other"]).training.learning_rate == 3e-5
+
+
+def test_a_boolean_alone_is_true():
+    assert parse_arguments([recipe(), "--disable_tqdm", "--baselines=False"]).training.disable_tqdm is True
+
+
 BAD = {
+    "no such order": (["--train_sampling_strategy=foo"], ["train_sampling_strategy", "group_by_length"]),
+    "no such word": (["--class_weights=blanced"], ["class_weights", "`balanced`"]),
     "misspelt flag": (["--learning_rat", "1"], ["learning_rat", "`learning_rate`"]),
     "removed flag": (["--warmup_ratio", "0.1"], ["warmup_ratio", "`warmup_steps`"]),
     "no number": (["--learning_rate", "fast"], ["learning_rate", "'fast'"]),

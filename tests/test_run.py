@@ -1,5 +1,6 @@
 """One run from flags to folder: what it writes, and what a second run does."""
 
+import io
 import json
 from pathlib import Path
 
@@ -80,7 +81,8 @@ def test_another_run_in_the_folder_is_an_error_and_nothing_is_touched(csv_file, 
     flags = [change] if change.startswith("--train_file") else ["--train_file=reviews.csv", change]
     assert run(*flags, "--output_dir=out", "--baselines=False") == 1
     error = capsys.readouterr().err
-    assert "another run" in error and change[2:].split("=")[0] in error
+    assert "another run" in error
+    assert ("train rows" if "train_file" in change else change[2:].split("=")[0]) in error
     assert {p: p.stat().st_mtime_ns for p in Path("out").rglob("*")} == before
 
 
@@ -195,8 +197,6 @@ def test_an_unlabelled_test_set_is_predicted_not_scored(csv_file, tmp_path):
 
 
 def test_predict_reads_files_and_keeps_the_order(csv_file, tmp_path, capsys, monkeypatch):
-    import io
-
     assert run("--train_file=reviews.csv", "--output_dir=out", "--baselines=False") == 0
     texts = [text for text, _ in reviews(30, seed=4)]
     write_csv(tmp_path / "new.csv", [(text,) for text in texts], header=("text",))
@@ -206,7 +206,7 @@ def test_predict_reads_files_and_keeps_the_order(csv_file, tmp_path, capsys, mon
     for flags in (["--file=new.csv"], ["--file=new.txt"], texts):
         assert main(["predict", "out", *flags, "--json"]) == 0
         printed.append(capsys.readouterr().out)
-    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(texts)))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("\n".join(texts).encode())))
     assert main(["predict", "out", "--json"]) == 0
     assert {capsys.readouterr().out} == set(printed)
     assert [json.loads(line)["text"] for line in printed[0].splitlines()] == texts
@@ -290,3 +290,89 @@ def test_no_validation_rows_no_choice(csv_file):
     assert run("--train_file=reviews.csv", *flags, "--output_dir=out") == 0
     results = json.loads(Path("out/results.json").read_text())
     assert "test" in results and "validation" not in results
+
+
+def test_the_same_rows_under_another_path_are_the_same_run(csv_file, capsys):
+    assert run("--train_file=reviews.csv", "--output_dir=out", "--baselines=False") == 0
+    Path("elsewhere").mkdir()
+    Path("reviews.csv").rename("elsewhere/mine.csv")
+    capsys.readouterr()
+    assert run("--train_file=elsewhere/mine.csv", "--output_dir=out", "--baselines=False") == 0
+    assert "finished" in capsys.readouterr().out
+
+
+def test_accumulated_batches_train_the_same_model(csv_file):
+    flags = ("--train_file=reviews.csv", "--baselines=False", "--num_train_epochs=2")
+    assert run(*flags, "--per_device_train_batch_size=16", "--output_dir=one") == 0
+    assert run(*flags, "--per_device_train_batch_size=4", "--gradient_accumulation_steps=4", "--output_dir=four") == 0
+    one, four = load_file("one/model.safetensors"), load_file("four/model.safetensors")
+    assert max((one[name] - four[name]).abs().max() for name in one) < 1e-4
+
+
+def test_a_checkpoint_that_lacks_a_file_is_not_continued(csv_file, monkeypatch, capsys):
+    from hf_kit.progress import EvaluationLines
+
+    def cut(self, args, state, control, **kwargs):
+        if state.epoch >= 3:
+            raise Stop
+
+    flags = ("--train_file=reviews.csv", "--baselines=False", "--save_total_limit=5", "--output_dir=out")
+    with monkeypatch.context() as patched:
+        patched.setattr(EvaluationLines, "on_epoch_end", cut)
+        with pytest.raises(Stop):
+            run(*flags)
+    older, newest = sorted(Path("out").glob("checkpoint-*"), key=lambda path: int(path.name[11:]))[-2:]
+    (newest / "optimizer.pt").unlink()
+    capsys.readouterr()
+    assert run(*flags) == 0
+    assert f"continuing from {older}\n" in capsys.readouterr().out
+
+
+def test_resuming_from_no_checkpoint_is_one_error(csv_file, capsys):
+    assert run("--train_file=reviews.csv", "--output_dir=out", "--resume_from_checkpoint=nowhere") == 1
+    assert "optimizer.pt" in capsys.readouterr().err
+
+
+def test_a_score_undefined_in_an_epoch_does_not_end_the_run(tmp_path, capsys):
+    rows = [{"text": text, "score": len(text) / 7} for text, _ in reviews(60)]
+    write_jsonl("train.jsonl", rows)
+    write_jsonl("same.jsonl", [row | {"score": 2.5} for row in rows[:10]])
+    assert run("--train_file=train.jsonl", "--validation_file=same.jsonl", "--output_dir=out", "--baselines=False") == 0
+    assert "pearson is undefined" in capsys.readouterr().err
+
+
+def test_the_loss_of_a_split_does_not_depend_on_the_batch_size(csv_file):
+    flags = ("--train_file=reviews.csv", "--baselines=False", '--class_weights={"good": 9}')
+    losses = []
+    for size in (2, 64):
+        assert run(*flags, f"--per_device_eval_batch_size={size}", f"--output_dir=out{size}") == 0
+        losses.append(json.loads(Path(f"out{size}/results.json").read_text())["test"]["loss"])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+def test_evaluate_gives_the_runs_own_loss_with_smoothing_and_reads_other_columns(csv_file, tmp_path, capsys):
+    import hf_kit
+
+    write_csv(tmp_path / "test.csv", reviews(40, seed=2))
+    write_csv(tmp_path / "named.csv", reviews(40, seed=2), header=("body", "mood"))
+    flags = ("--train_file=reviews.csv", "--test_file=test.csv", "--label_smoothing_factor=0.4", "--baselines=False")
+    assert run(*flags, "--output_dir=out") == 0
+    finished = hf_kit.load("out")
+    scored = finished.evaluate(test_file="named.csv", text_column="body", label_column="mood")
+    assert scored["scores"] == pytest.approx(finished.results["test"], abs=1e-6)
+    assert main(["evaluate", "out", "--test_file=test.csv", "--max_length=3"]) == 1
+    assert "max_length" in capsys.readouterr().err
+
+
+def test_standard_input_that_is_not_utf8_is_one_error(csv_file, monkeypatch, capsys):
+    assert run("--train_file=reviews.csv", "--output_dir=out", "--baselines=False") == 0
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"fine\ncaf\xe9\n")))
+    assert main(["predict", "out"]) == 1
+    assert "line 2" in capsys.readouterr().err
+
+
+def test_rows_cut_to_a_few_name_the_labels_that_are_gone(tmp_path, capsys):
+    write_csv(tmp_path / "skewed.csv", reviews(100) + [(text, "rare") for text, _ in reviews(12, seed=9)])
+    flags = ("--train_file=skewed.csv", "--max_train_samples=2", "--baselines=False", "--output_dir=out")
+    assert run(*flags) == 0
+    assert "no row with the label" in capsys.readouterr().out

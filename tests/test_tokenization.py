@@ -36,13 +36,14 @@ TEXTS = ENGLISH + CHINESE
 UNSEEN = ["A badly lit, moving evening at the Hotel Ürümqi", "服务非常周到，鳜鱼很好吃 and the film was long", ""]
 TYPES = list(TRAINERS)
 
-# Run with no hf_kit on the path; only then is it added, to train again under other hash seeds.
+# hf_kit is kept from being imported until the ids are there; then it trains again under other hash seeds.
 FRESH_PROCESS = """
-import hashlib, importlib.util, json, sys
+import hashlib, json, sys
+sys.modules["hf_kit"] = None
 from transformers import AutoTokenizer
 root, folder, given = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-assert importlib.util.find_spec("hf_kit") is None
 out = {"ids": AutoTokenizer.from_pretrained(folder)(given["unseen"])["input_ids"]}
+del sys.modules["hf_kit"]
 sys.path.insert(0, root)
 from hf_kit.tokenizer_training import train_tokenizer
 for name in given["types"]:

@@ -35,6 +35,7 @@ def make_task(problem: str, weights=None, smoothing: float = 0.0) -> TextClassif
             "labels": {"problem_type": problem, "names": names},
             "max_length": 32,
             "class_weights": weights,
+            "label_smoothing": smoothing,
         }
     )
     return task

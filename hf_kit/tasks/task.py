@@ -44,6 +44,7 @@ class Task(ABC):
         auto_class: the `AutoModelFor...` that loads its models.
         peft_task_type: PEFT's name of the task.
         generates: its predictions come from `generate`.
+        column_flags: the flags of `Arguments` that also say where new data's columns are.
         lower_is_better: the scores of which less is more.
     """
 
@@ -51,6 +52,7 @@ class Task(ABC):
     auto_class: type
     peft_task_type: str
     generates = False
+    column_flags: tuple[str, ...] = ()
     lower_is_better = frozenset({"loss", "mae", "mse"})
 
     def __init__(self, arguments: Any, label_smoothing: float = 0.0):

@@ -71,7 +71,13 @@ class TextClassificationArguments:
     def __post_init__(self):
         if self.max_length is not None and self.max_length < 3:
             raise ValueError(f"--max_length is {self.max_length}; a text needs at least 3 tokens")
-        if self.class_weights not in (None, "none", "balanced"):
+        words = ("none", "balanced")
+        if isinstance(self.class_weights, str) and self.class_weights not in words:
+            if not self.class_weights.lstrip().startswith("{"):
+                raise ValueError(
+                    f"--class_weights {self.class_weights!r}{nearest(self.class_weights, words)} Allowed: none, "
+                    "balanced, or weights as JSON: '{\"label\": 2.5}'"
+                )
             self.class_weights = parse_json_field("class_weights", self.class_weights)
 
 
@@ -81,6 +87,7 @@ class TextClassification(Task):
     Arguments = TextClassificationArguments
     auto_class = AutoModelForSequenceClassification
     peft_task_type = "SEQ_CLS"
+    column_flags = ("text_column", "text_pair_column", "label_column")
 
     columns: TextColumns
     mapping: LabelMapping
@@ -116,17 +123,30 @@ class TextClassification(Task):
             validation_split_percentage=data_arguments.validation_split_percentage,
             test_split_percentage=data_arguments.test_split_percentage,
         )
-        self._loss = ClassificationLoss(
-            self.mapping.problem_type, self._class_weights(splits.train), self.label_smoothing
-        )
         if self.label_smoothing and self.mapping.problem_type == "regression":
             raise UserError("--label_smoothing_factor means nothing for regression; leave it out")
+        train = _first_rows(splits.train, data_arguments.max_train_samples)
+        absent = self._absent_labels(train)
+        if absent:
+            notes.append(f"train: no row with the label {', '.join(absent)}")
+        self._loss = ClassificationLoss(self.mapping.problem_type, self._class_weights(train), self.label_smoothing)
         return Prepared(
-            _first_rows(splits.train, data_arguments.max_train_samples),
+            train,
             _first_rows(splits.validation, data_arguments.max_eval_samples),
             _first_rows(splits.test, data_arguments.max_eval_samples),
             notes + splits.notes,
         )
+
+    def _counts(self, train: Dataset) -> list[int]:
+        """Rows per label, `[c]`."""
+        labels = _labels(train)
+        several = self.mapping.problem_type == MULTI
+        return (labels.sum(0) if several else np.bincount(labels, minlength=self.mapping.num_labels)).tolist()
+
+    def _absent_labels(self, train: Dataset) -> list[str]:
+        if self.mapping.problem_type == "regression":
+            return []
+        return [name for name, count in zip(self.mapping.names, self._counts(train), strict=True) if not count]
 
     def _encode(self, split: Dataset, name: str, notes: list[str]) -> Dataset:
         split, empty = check_texts(split, self.columns, name)
@@ -157,16 +177,14 @@ class TextClassification(Task):
         problem, names = self.mapping.problem_type, self.mapping.names
         if problem == "regression":
             raise UserError("--class_weights means nothing for regression; leave it out")
-        labels = np.asarray(train.with_format("numpy")["labels"][:])
         if asked == "balanced":
-            counts = labels.sum(0) if problem == MULTI else np.bincount(labels, minlength=len(names))
-            return balanced_weights([int(n) for n in counts], len(labels), problem)
+            return balanced_weights([int(n) for n in self._counts(train)], len(train), problem)
         for name, weight in asked.items():
             if name not in names:
                 raise UserError(
                     f"--class_weights: there is no label {name!r}{nearest(name, names)} Labels: {', '.join(names)}"
                 )
-            if not isinstance(weight, (int, float)) or weight <= 0:
+            if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight < float("inf"):
                 raise UserError(f"--class_weights: the weight of {name!r} is {weight!r}; it must be a number above 0")
         return tuple(float(asked.get(name, 1.0)) for name in names)
 
@@ -176,6 +194,7 @@ class TextClassification(Task):
             "labels": self.mapping.to_dict(),
             "max_length": self.max_length,
             "class_weights": self._loss.class_weights,
+            "label_smoothing": self._loss.label_smoothing,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -184,7 +203,7 @@ class TextClassification(Task):
         self.max_length = state["max_length"]
         weights = state["class_weights"]
         self._loss = ClassificationLoss(
-            self.mapping.problem_type, tuple(weights) if weights else None, self.label_smoothing
+            self.mapping.problem_type, tuple(weights) if weights else None, state["label_smoothing"]
         )
 
     def configure(self, config: PreTrainedConfig) -> None:
@@ -199,6 +218,7 @@ class TextClassification(Task):
             tokenizer = tokenization.load_tokenizer(
                 model_arguments.tokenizer_name or resolve_checkpoint(model_arguments.model_name_or_path),
                 revision=None if model_arguments.tokenizer_name else model_arguments.model_revision,
+                trust_remote_code=model_arguments.trust_remote_code,
             )
         else:
             own = own_model_types().get(config.model_type)
@@ -303,7 +323,10 @@ class TextClassification(Task):
             except (OSError, UnicodeDecodeError) as reason:
                 raise UserError(f"--file {path} cannot be read as UTF-8 text: {reason}") from None
             return
-        rows = load_splits(test_file=path).test
+        try:
+            rows = load_splits(test_file=path).test
+        except UserError as mistake:
+            raise UserError(str(mistake).replace("--test_file", "--file")) from None
         found = find_columns(
             rows.column_names,
             rows.features,
