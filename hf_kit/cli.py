@@ -81,6 +81,8 @@ def predict(argv: list[str]) -> None:
     parser.add_argument("--file", help="csv, tsv, json, jsonl or parquet with the run's text column, or .txt lines")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, all scores in it")
     parser.error = _argument_error
+    if not argv:
+        raise UserError('which run? hf-kit predict RUN "a text"')
     flags = parser.parse_args(argv)
     if flags.inputs and flags.file:
         raise UserError("give texts or --file, not both")

@@ -51,6 +51,7 @@ def evaluate(run_name: str, data: EvaluateArguments, flags: Any = None) -> dict[
         dataset_revision=data.dataset_revision,
         test_file=data.test_file,
         test_split_name=data.test_split_name,
+        wanted=("test",),
     )
     if raw.test is None:
         raise UserError(f"{raw.name} has no test split; name the one to score with --test_split_name")

@@ -98,8 +98,8 @@ def add_lora(backbone: Backbone, arguments: LoraArguments, task_type: str) -> Pe
     except ValueError as reason:
         last_names = sorted({name.rpartition(".")[2] for name in _linear_layers(model, head)})
         raise UserError(
-            f"LoRA on {model.config.model_type}: {' '.join(str(reason).split())[:300]} Linear layers there: "
-            f"{', '.join(last_names) or 'none'}"
+            f"LoRA targets {modules or parameters} in {model.config.model_type}: {' '.join(str(reason).split())[:120]} "
+            f"... Linear layers there: {', '.join(last_names) or 'none'}"
         ) from None
     adapted = [name for name, _ in peft_model.named_parameters() if "lora_A" in name]
     if not adapted:

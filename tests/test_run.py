@@ -376,3 +376,23 @@ def test_rows_cut_to_a_few_name_the_labels_that_are_gone(tmp_path, capsys):
     flags = ("--train_file=skewed.csv", "--max_train_samples=2", "--baselines=False", "--output_dir=out")
     assert run(*flags) == 0
     assert "no row with the label" in capsys.readouterr().out
+
+
+def test_a_hidden_test_set_with_a_column_called_labels_is_predicted(csv_file):
+    write_jsonl("multi.jsonl", rows_with_lists())
+    write_jsonl("hidden.jsonl", [{"text": text, "labels": None} for text, _ in reviews(9, seed=3)])
+    assert run("--train_file=multi.jsonl", "--test_file=hidden.jsonl", "--output_dir=out", "--baselines=False") == 0
+    assert "test" not in json.loads(Path("out/results.json").read_text())
+    assert len(Path("out/predictions_test.jsonl").read_text().splitlines()) == 9
+
+
+def test_a_folder_of_splits_is_trained_on_and_evaluated(tmp_path, capsys):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    write_csv(folder / "train.csv", reviews(80))
+    write_csv(folder / "test.csv", reviews(20, seed=1))
+    assert run("--dataset_name=mine", "--output_dir=out", "--baselines=False") == 0
+    capsys.readouterr()
+    assert main(["evaluate", "out", "--dataset_name=mine", "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)["scores"]
+    assert scores == pytest.approx(json.loads(Path("out/results.json").read_text())["test"], abs=1e-6)

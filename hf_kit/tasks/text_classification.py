@@ -154,7 +154,7 @@ class TextClassification(Task):
             notes.append(f"{name}: {empty:,} of {len(split):,} texts are empty")
         if not has_labels(split, self.columns.label):
             notes.append(f"{name}: no labels, so it is predicted and not scored")
-            return split
+            return split.remove_columns([column for column in split.column_names if column == "labels"])
         return encode_labels(split, self.columns.label, self.mapping, name)
 
     def encode(self, dataset: Dataset, name: str) -> Dataset:
