@@ -1,0 +1,74 @@
+import json
+from pathlib import Path
+
+import pytest
+from datasets import Dataset
+
+from hf_kit import run_folder
+from hf_kit.errors import UserError
+
+
+def test_rows_count_by_content_not_by_where_they_come_from(tmp_path):
+    rows = {"text": ["a", "b", "c"], "labels": [0, 1, 0]}
+    here = Dataset.from_dict(rows)
+    here.to_json(tmp_path / "rows.jsonl")
+    there = Dataset.from_json(str(tmp_path / "rows.jsonl"), cache_dir=str(tmp_path / "cache"))
+    assert run_folder.hash_rows(here) == run_folder.hash_rows(there)
+    assert run_folder.hash_rows(here.select([2, 1, 0]).select([2, 1, 0])) == run_folder.hash_rows(here)
+    assert run_folder.hash_rows(here.select([1, 0, 2])) != run_folder.hash_rows(here)
+
+
+def test_a_checkpoint_counts_by_its_files_contents(tmp_path):
+    for name, content in (("one", "x"), ("two", "x"), ("three", "y")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(content)
+    one, two, three = (run_folder.hash_folder(tmp_path / name) for name in ("one", "two", "three"))
+    assert one == two != three
+
+
+def test_a_folder_is_new_unfinished_finished_or_another_runs(tmp_path):
+    folder, parts = tmp_path / "a/b", {"seed": 1}
+    assert run_folder.open_run_folder(folder, parts) == "new"
+    run_folder.write_json(folder / "run.json", {"fingerprint_of": parts})
+    assert run_folder.open_run_folder(folder, parts) == "unfinished"
+    run_folder.write_json(folder / "results.json", {})
+    assert run_folder.open_run_folder(folder, parts) == "finished"
+    with pytest.raises(UserError, match="seed: 1 -> 2"):
+        run_folder.open_run_folder(folder, {"seed": 2})
+
+
+def test_damaged_facts_and_files_in_the_way_are_named(tmp_path):
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(UserError, match=r"run\.json is damaged"):
+        run_folder.open_run_folder(tmp_path, {})
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="is a file"):
+        run_folder.open_run_folder(tmp_path / "file", {})
+    with pytest.raises(UserError, match="cannot be made"):
+        run_folder.open_run_folder(tmp_path / "file" / "below", {})
+
+
+def test_writing_leaves_the_old_file_or_the_new_one(tmp_path, monkeypatch):
+    path = tmp_path / "results.json"
+    run_folder.write_json(path, {"a": 1})
+
+    def full(self, *args, **kwargs):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        run_folder.write_json(path, {"a": 2})
+    assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_the_last_checkpoint_is_the_newest_by_step_that_is_whole(tmp_path):
+    files = "model.safetensors optimizer.pt scheduler.pt rng_state.pth trainer_state.json".split()
+    for step in (5, 40, 300):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        for name in files:
+            (tmp_path / f"checkpoint-{step}" / name).touch()
+    assert run_folder.last_checkpoint(tmp_path).name == "checkpoint-300"
+    (tmp_path / "checkpoint-300/rng_state.pth").unlink()
+    assert run_folder.last_checkpoint(tmp_path).name == "checkpoint-40"
+    assert run_folder.missing_from_checkpoint(tmp_path / "checkpoint-300") == ["random state"]
+    assert run_folder.last_checkpoint(tmp_path / "nowhere") is None
