@@ -20,7 +20,7 @@ BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 DPI = 150
 MOST_NAMED_CLASSES = 20  # more names, or counts in the cells, could not be read
 LONGEST_NAME = 29
-NUMBERED = "The numbers are the ids in the results' label mapping."
+NUMBERED = "The numbers are the places in run.json's list of label names, from 0."
 TIMINGS = ("runtime", "samples_per_second", "steps_per_second")
 
 

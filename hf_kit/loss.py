@@ -16,6 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hf_kit.data import LabelMapping
+from hf_kit.errors import UserError, nearest
+
 
 @dataclass(frozen=True)
 class ClassificationLoss:
@@ -75,3 +78,26 @@ def balanced_weights(counts: list[int], rows: int, problem_type: str) -> tuple[f
     if problem_type == "multi_label_classification":
         return tuple((rows - n) / n if n else 1.0 for n in counts)
     return tuple(rows / (len(counts) * n) if n else 1.0 for n in counts)
+
+
+def class_weights(
+    asked: str | dict[str, float], mapping: LabelMapping, counts: list[int], rows: int
+) -> tuple[float, ...]:
+    """What `--class_weights` asks for, `[c]`: "balanced", or a weight by label, 1 for those not named.
+
+    Args:
+        counts: training rows with each label, `[c]`.
+        rows: training rows.
+
+    Raises:
+        UserError: a label that is none, or a weight that is no number above 0.
+    """
+    if asked == "balanced":
+        return balanced_weights(counts, rows, mapping.problem_type)
+    for name, weight in asked.items():
+        if name not in mapping.names:
+            hint = nearest(name, mapping.names)
+            raise UserError(f"--class_weights: there is no label {name!r}{hint} Labels: {', '.join(mapping.names)}")
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight < float("inf"):
+            raise UserError(f"--class_weights: the weight of {name!r} is {weight!r}; it must be a number above 0")
+    return tuple(float(asked.get(name, 1.0)) for name in mapping.names)

@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from hf_kit.loss import ClassificationLoss, balanced_weights
+from hf_kit.data import LabelMapping
+from hf_kit.errors import UserError
+from hf_kit.loss import ClassificationLoss, balanced_weights, class_weights
 
 SINGLE, MULTI = "single_label_classification", "multi_label_classification"
 
@@ -65,3 +67,26 @@ def test_balanced_weights_make_every_class_weigh_the_same():
     weights = balanced_weights(counts, 100, SINGLE)
     assert [round(n * w, 6) for n, w in zip(counts, weights, strict=True)] == [round(100 / 3, 6)] * 3
     assert balanced_weights([25, 0], 100, MULTI) == (3.0, 1.0)
+
+
+def test_weights_are_given_by_label():
+    mapping = LabelMapping(SINGLE, ["ham", "spam"])
+    assert class_weights({"spam": 4}, mapping, [9, 1], 10) == (1.0, 4.0)
+    assert class_weights("balanced", mapping, [9, 1], 10) == balanced_weights([9, 1], 10, SINGLE)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"spm": 4}, ["'spm'", "`spam`", "ham, spam"]),
+        ({"spam": 0}, ["'spam'", "above 0"]),
+        ({"spam": float("nan")}, ["nan"]),
+        ({"spam": float("inf")}, ["inf"]),
+        ({"spam": "much"}, ["'much'"]),
+        ({"spam": True}, ["True"]),
+    ],
+)
+def test_weights_that_mean_nothing_are_errors(asked, words):
+    with pytest.raises(UserError) as error:
+        class_weights(asked, LabelMapping(SINGLE, ["ham", "spam"]), [9, 1], 10)
+    assert all(word in str(error.value) for word in words), str(error.value)

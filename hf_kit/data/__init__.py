@@ -16,6 +16,8 @@ _PUBLIC = {
     "encode_labels": "hf_kit.data.labels",
     "has_labels": "hf_kit.data.labels",
     "LabelMapping": "hf_kit.data.labels",
+    "column_if_there": "hf_kit.data.inputs",
+    "read_texts": "hf_kit.data.inputs",
     "make_splits": "hf_kit.data.splits",
     "Splits": "hf_kit.data.splits",
 }

@@ -2,12 +2,10 @@
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 from datasets import Dataset
 from torch import Tensor
@@ -27,15 +25,17 @@ from hf_kit.data import (
     RawSplits,
     TextColumns,
     check_texts,
+    column_if_there,
     decide_labels,
     encode_labels,
     find_columns,
     has_labels,
-    load_splits,
     make_splits,
+    read_texts,
 )
+from hf_kit.data.quiet import quiet
 from hf_kit.errors import UserError, nearest
-from hf_kit.loss import ClassificationLoss, balanced_weights
+from hf_kit.loss import ClassificationLoss, class_weights
 from hf_kit.models import own_model_types
 from hf_kit.tasks.task import Prepared, Task
 from hf_kit.tokenizer_training import in_the_class_that_loads, train_tokenizer
@@ -129,7 +129,12 @@ class TextClassification(Task):
         absent = self._absent_labels(train)
         if absent:
             notes.append(f"train: no row with the label {', '.join(absent)}")
-        self._loss = ClassificationLoss(self.mapping.problem_type, self._class_weights(train), self.label_smoothing)
+        weights = None
+        if flags.class_weights not in (None, "none"):
+            if self.mapping.problem_type == "regression":
+                raise UserError("--class_weights means nothing for regression; leave it out")
+            weights = class_weights(flags.class_weights, self.mapping, self._counts(train), len(train))
+        self._loss = ClassificationLoss(self.mapping.problem_type, weights, self.label_smoothing)
         return Prepared(
             train,
             _first_rows(splits.validation, data_arguments.max_eval_samples),
@@ -161,32 +166,14 @@ class TextClassification(Task):
         found = find_columns(
             dataset.column_names,
             dataset.features,
-            text_column=self.arguments.text_column or _if_there(self.columns.text, dataset),
-            text_pair_column=self.arguments.text_pair_column or _if_there(self.columns.text_pair, dataset),
-            label_column=self.arguments.label_column or _if_there(self.columns.label, dataset),
+            text_column=self.arguments.text_column or column_if_there(self.columns.text, dataset),
+            text_pair_column=self.arguments.text_pair_column or column_if_there(self.columns.text_pair, dataset),
+            label_column=self.arguments.label_column or column_if_there(self.columns.label, dataset),
         )
         if self.columns.text_pair and not found.text_pair:
             raise UserError(f"the model reads pairs of texts; name the second column with --text_pair_column ({name})")
         self.columns = TextColumns(found.text, found.text_pair if self.columns.text_pair else None, found.label)
         return self._encode(dataset, name, [])
-
-    def _class_weights(self, train: Dataset) -> tuple[float, ...] | None:
-        asked = self.arguments.class_weights
-        if asked in (None, "none", {}):
-            return None
-        problem, names = self.mapping.problem_type, self.mapping.names
-        if problem == "regression":
-            raise UserError("--class_weights means nothing for regression; leave it out")
-        if asked == "balanced":
-            return balanced_weights([int(n) for n in self._counts(train)], len(train), problem)
-        for name, weight in asked.items():
-            if name not in names:
-                raise UserError(
-                    f"--class_weights: there is no label {name!r}{nearest(name, names)} Labels: {', '.join(names)}"
-                )
-            if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight < float("inf"):
-                raise UserError(f"--class_weights: the weight of {name!r} is {weight!r}; it must be a number above 0")
-        return tuple(float(asked.get(name, 1.0)) for name in names)
 
     def state(self) -> dict[str, Any]:
         return {
@@ -260,7 +247,7 @@ class TextClassification(Task):
         if cached:
             tokenized, cut, _ = tokenize()
         else:
-            with tempfile.TemporaryDirectory() as scratch, quiet_datasets():
+            with tempfile.TemporaryDirectory() as scratch, quiet():
                 tokenized, cut, _ = tokenize(scratch)
                 tokenized = Dataset(tokenized.data.table.combine_chunks(), info=tokenized.info)
         notes = []
@@ -316,28 +303,8 @@ class TextClassification(Task):
         return Dataset.from_dict({names[key]: [row[key] for row in rows] for key in rows[0]})
 
     def read_inputs(self, path: str) -> Iterator[str | tuple[str, str]]:
-        if Path(path).suffix == ".txt":
-            try:
-                with open(path, encoding="utf-8-sig") as lines:
-                    yield from (line.rstrip("\r\n") for line in lines)
-            except (OSError, UnicodeDecodeError) as reason:
-                raise UserError(f"--file {path} cannot be read as UTF-8 text: {reason}") from None
-            return
-        try:
-            rows = load_splits(test_file=path).test
-        except UserError as mistake:
-            raise UserError(str(mistake).replace("--test_file", "--file")) from None
-        found = find_columns(
-            rows.column_names,
-            rows.features,
-            text_column=self.arguments.text_column or _if_there(self.columns.text, rows),
-            text_pair_column=self.arguments.text_pair_column or _if_there(self.columns.text_pair, rows),
-        )
-        rows, _ = check_texts(rows, found, path)
-        if self.columns.text_pair:
-            yield from ((row[found.text], row[found.text_pair]) for row in rows)
-        else:
-            yield from (row[found.text] for row in rows)
+        named = (self.arguments.text_column, self.arguments.text_pair_column)
+        return read_texts(path, self.columns, *named)
 
     def line(self, row: dict[str, str], answer: dict[str, Any]) -> str:
         texts = "\t".join(text.replace("\t", " ").replace("\n", " ") for text in row.values())
@@ -397,22 +364,6 @@ class TextClassification(Task):
         path = folder / "confusion_matrix.png"
         figures.confusion_matrix_figure(labels, predictions.argmax(-1), self.mapping.names, path)
         return [path]
-
-
-@contextmanager
-def quiet_datasets() -> Iterator[None]:
-    """No bars of `datasets` while this lasts: a window of predictions is too little to show one for."""
-    were_off = datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if not were_off:
-            datasets.enable_progress_bars()
-
-
-def _if_there(column: str | None, dataset: Dataset) -> str | None:
-    return column if column in dataset.column_names else None
 
 
 def _first_rows(dataset: Dataset | None, most: int | None) -> Dataset | None:
