@@ -37,7 +37,7 @@ class KitTrainer(Seq2SeqTrainer):
             preprocess_logits_for_metrics=_first_output,
             **kwargs,
         )
-        # The heads of transformers accept `num_items_in_batch` and ignore it; they must not be taken at their word.
+        # The count of the step is for our loss; a head that also got it could only ignore it.
         self.model_accepts_loss_kwargs = False
 
     def _scores(self, prediction: EvalPrediction) -> dict[str, float]:

@@ -209,7 +209,11 @@ def test_predict_reads_files_and_keeps_the_order(csv_file, tmp_path, capsys, mon
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("\n".join(texts).encode())))
     assert main(["predict", "out", "--json"]) == 0
     assert {capsys.readouterr().out} == set(printed)
-    assert [json.loads(line)["text"] for line in printed[0].splitlines()] == texts
+    answers = [json.loads(line) for line in printed[0].splitlines()]
+    assert [answer["text"] for answer in answers] == texts
+    for answer in answers[:4]:  # alone, a text gets what it got among the others
+        assert main(["predict", "out", answer["text"], "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["score"] == pytest.approx(answer["score"], abs=1e-5)
     assert main(["predict", "out", "one line"]) == 0
     label, score, text = capsys.readouterr().out.rstrip("\n").split("\t")
     assert label in ("good", "bad") and 0 <= float(score) <= 1 and text == "one line"
