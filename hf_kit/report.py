@@ -15,12 +15,18 @@ SAME = {"f1_micro": "accuracy"}
 
 
 def scores_table(results: dict[str, Any]) -> None:
-    """The model's scores beside the baselines', a row each, per split."""
+    """The model's scores beside the baselines', a row each, per split; below each its scores on the clean rows."""
+    clean = results.get("clean", {})
     for split in ("validation", "test"):
         if split not in results:
             continue
-        systems = {"this model": results[split]}
-        systems |= {name: scores[split] for name, scores in results.get("baselines", {}).items() if split in scores}
+        systems = {}
+        for name, scores in {"this model": results, **results.get("baselines", {})}.items():
+            own = clean if scores is results else clean.get("baselines", {}).get(name, {})
+            if split in scores:
+                systems[name] = scores[split]
+            if split in own:
+                systems[f"{name}, {clean['rows'][split]:,} clean rows"] = own[split]
         there = {m for scores in systems.values() for m in scores}
         metrics = [m for m in HEADLINE if m in there and SAME.get(m) not in there]
         rows = [[name, *(scores.get(m) for m in metrics)] for name, scores in systems.items()]
@@ -28,8 +34,12 @@ def scores_table(results: dict[str, Any]) -> None:
 
 
 def verdict(results: dict[str, Any], metric: str, greater_is_better: bool) -> None:
-    """Say plainly if a simple model did as well or better."""
+    """Say plainly if a simple model did as well or better; on the clean rows alone where there are others."""
     split = "test" if "test" in results else "validation"
+    where = split
+    if split in results.get("clean", {}):
+        results = results["clean"]
+        where = f"{split}, {results['rows'][split]:,} clean rows,"
     ours = results.get(split, {}).get(metric)
     if ours is None:
         return
@@ -38,7 +48,7 @@ def verdict(results: dict[str, Any], metric: str, greater_is_better: bool) -> No
         theirs = scores.get(split, {}).get(metric)
         if theirs is not None and sign * theirs >= sign * ours:
             console.warn(
-                f"the baseline {name} is as good or better here: {split} {metric} {theirs:.4f} against {ours:.4f}"
+                f"the baseline {name} is as good or better here: {where} {metric} {theirs:.4f} against {ours:.4f}"
             )
 
 

@@ -12,7 +12,7 @@ from transformers import EarlyStoppingCallback, PreTrainedConfig, PrinterCallbac
 import hf_kit
 from hf_kit import backbone, console, lora, report, run_folder, scoring, settings
 from hf_kit.arguments import DATA_SOURCES, NOT_IN_FINGERPRINT, Arguments
-from hf_kit.data import check_files_exist, load_splits
+from hf_kit.data import check_files_exist, load_splits, show_checks
 from hf_kit.errors import UserError, nearest
 from hf_kit.progress import EvaluationLines, Progress
 from hf_kit.sampler import bucketed_order, padding_share, row_lengths
@@ -52,12 +52,16 @@ def train(arguments: Arguments) -> Path:
         return folder
     settings.print_configuration(arguments)
 
-    console.heading("Model")
+    console.heading("Data checks")
     fresh = arguments.model.model_name_or_path is None
     # The others find the main process's tokenized data in the cache.
     with arguments.training.main_process_first(local=False, desc="tokenizing"):
         processor = task.load_processor(arguments.model, config, prepared.train, fresh=fresh)
-        inputs = preprocess(task, prepared, processor)
+        inputs = {name: task.preprocess(rows, processor, name)[0] for name, rows in prepared.splits().items()}
+    checks = task.check(prepared, inputs, processor)
+    show_checks(checks)
+
+    console.heading("Model")
     task.configure(config)
     base = backbone.load_model(arguments.model, config, task.auto_class, arguments.training.seed)
     head = backbone.head_modules(base.model)
@@ -75,6 +79,7 @@ def train(arguments: Arguments) -> Path:
     console.heading("Results")
     results = scoring.score(trainer, task, prepared, inputs, arguments, folder)
     results["training"] = trained
+    results["data_checks"] = checks.to_dict()
     save(trainer, arguments, folder, head)
     if console.is_main_process():
         run_folder.write_json(folder / run_folder.RESULTS, results)
@@ -154,16 +159,6 @@ def settle_folder(
         arguments.sources["output_dir"] = "model, data and fingerprint"
     folder = Path(arguments.training.output_dir)
     return folder, run_folder.open_run_folder(folder, parts), parts
-
-
-def preprocess(task: Task, prepared: Prepared, processor: Any) -> dict[str, Any]:
-    """Model inputs per split, and what the user should know of them."""
-    inputs = {}
-    for name, split in prepared.splits().items():
-        inputs[name], notes = task.preprocess(split, processor, name)
-        for note in notes:
-            console.say(f"  {note}")
-    return inputs
 
 
 def describe_model(model: Any, base: backbone.Backbone) -> None:

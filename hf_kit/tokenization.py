@@ -126,9 +126,9 @@ def tokenize_dataset(
 ) -> TokenizedDataset:
     """Token ids of every row, cut to `max_length` tokens (special ones included), not padded.
 
-    Columns: `input_ids`, `token_type_ids` where the tokenizer's model takes them, `length`, and `labels` where
-    `dataset` has them. There is no attention mask: `DataCollatorWithPadding` makes it from the lengths. The longer
-    text of a pair is cut first, as `tokenizer(..., truncation=True)` would.
+    Columns: `input_ids`, `token_type_ids` where the tokenizer's model takes them, `length`, `truncated` (whether the
+    row was cut), and `labels` where `dataset` has them. There is no attention mask: `DataCollatorWithPadding` makes it
+    from the lengths. The longer text of a pair is cut first, as `tokenizer(..., truncation=True)` would.
 
     The result is memory-mapped from `cache_dir/hf_kit/tokenized-<key>.arrow` (`cache_dir`: that of `datasets`), where
     the key covers texts, tokenizer and `max_length` but not the labels. The file ends in its own checksum; one that is
@@ -172,7 +172,6 @@ def tokenize_dataset(
             os.replace(written, path)
     tokenized = datasets.Dataset.from_file(str(path), split=dataset.split)
     truncated = pc.sum(tokenized.data["truncated"]).as_py()
-    tokenized = tokenized.remove_columns("truncated")
     if "labels" in dataset.column_names:
         labels = dataset.select_columns("labels").with_format("arrow")[:]["labels"]
         tokenized = tokenized.add_column("labels", labels, feature=dataset.features["labels"])

@@ -15,6 +15,8 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import EvalPrediction, PreTrainedConfig
 
+from hf_kit.data import DataChecks
+
 
 @dataclass
 class Prepared:
@@ -23,12 +25,14 @@ class Prepared:
     Attributes:
         test: has no column `labels` where the test set is unlabelled; it is then predicted, not scored.
         notes: sentences for the user on what was split, dropped or found odd.
+        keys: of each split, [n] numbers that are equal where rows have the same input.
     """
 
     train: Dataset
     validation: Dataset | None
     test: Dataset | None
     notes: list[str]
+    keys: dict[str, np.ndarray]
 
     def splits(self) -> dict[str, Dataset]:
         """The splits that there are, train first."""
@@ -95,6 +99,10 @@ class Task(ABC):
 
         `cached=False` is for the passing rows of `predict`: nothing is left on disk.
         """
+
+    @abstractmethod
+    def check(self, prepared: Prepared, inputs: dict[str, Dataset], processor: Any) -> DataChecks:
+        """Count what is odd in the rows; `inputs` are those of `preprocess`."""
 
     @abstractmethod
     def collator(self, processor: Any) -> Callable[[list[dict]], dict[str, Tensor]]:
