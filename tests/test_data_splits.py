@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from hf_kit.data import LabelMapping, RawSplits, TextColumns, decide_labels, encode_labels, make_splits, text_keys
+from hf_kit.data import LabelMapping, RawSplits, TextColumns, decide_labels, encode_labels, make_splits
+from hf_kit.data.text_keys import text_keys
 from hf_kit.errors import UserError
 
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"

@@ -21,7 +21,6 @@ _PUBLIC = {
     "read_texts": "hf_kit.data.inputs",
     "make_splits": "hf_kit.data.splits",
     "Splits": "hf_kit.data.splits",
-    "text_keys": "hf_kit.data.text_keys",
     "clean_rows": "hf_kit.data.leaks",
     "DataChecks": "hf_kit.data.checks",
     "check_split": "hf_kit.data.checks",

@@ -99,8 +99,8 @@ def warnings_of(checks: DataChecks) -> list[str]:
     long = [name for name, split in splits.items() if split.cut > MANY_CUT * split.rows]
     if long:
         found.append(
-            f"more than {MANY_CUT:.0%} of the texts in {_list(long)} are longer than {checks.max_length} tokens and are "
-            "cut: see --max_length"
+            f"more than {MANY_CUT:.0%} of the texts in {_list(long)} are longer than {checks.max_length} tokens and "
+            "are cut: see --max_length"
         )
     strange = [name for name, split in splits.items() if (split.unknown or 0) > MANY_UNKNOWN * split.tokens]
     if strange:
