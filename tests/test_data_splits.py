@@ -203,6 +203,17 @@ def test_the_keys_of_every_part_stay_with_its_rows():
         assert (keys == text_keys(getattr(done, name), ONE)).all(), name
 
 
+def test_a_validation_set_is_made_of_texts_that_the_test_set_has_not():
+    train, mapping = data(["a", "b"] * 50)
+    plain = split(train, mapping, validation_split_percentage=20, test=Dataset.from_dict({"text": ["new"]}))
+    test = Dataset.from_dict({"text": [f"TEXT  {row}" for row in plain.validation["row"][:10]]})
+    done = split(train, mapping, validation_split_percentage=20, test=test)
+    assert len(done.validation) == len(plain.validation) == 20
+    assert not np.isin(done.keys["validation"], done.keys["test"]).any()
+    assert set(plain.validation["row"][10:]) <= set(done.validation["row"][:])
+    assert len(split(train, mapping, test=train).validation) == 10
+
+
 def test_dropped_leaks_leave_train_and_nothing_else():
     train, mapping = data(["a", "b"] * 50)
     other = Dataset.from_dict({"text": ["TEXT 1", "new", "text  2 "]})

@@ -50,6 +50,7 @@ def make_splits(
 
     `raw` holds encoded labels (`encode_labels`): the mapping is decided from all training rows before they are split.
     A given validation or test set is never split nor trained on; with a validation set of its own no test set is made.
+    Texts of a given test set stay in train as far as a class has others, so that they do not choose the model as well.
     Percentages are of the different texts; 0 means that none is made. Stratified by label, for several labels by the
     rarest one of a row, for regression by quantile. Single label: each class has at least one text in each part.
     `drop_leaks` leaves out the training rows whose text is also in a given validation or test set.
@@ -75,7 +76,8 @@ def make_splits(
         notes.append(note)
     if shares:
         whole, whole_keys = made["train"], keys["train"]
-        places = _place_texts(whole_keys, _strata(whole, mapping), shares, mapping)  # [n] 0: train
+        in_test = np.isin(whole_keys, keys.get("test", []))  # [n]
+        places = _place_texts(whole_keys, _strata(whole, mapping), shares, mapping, last=in_test)  # [n] 0: train
         for i, part in enumerate(("train", *shares)):
             rows = np.flatnonzero(places == i)
             made[part], keys[part] = whole.select(rows), whole_keys[rows]
@@ -115,11 +117,12 @@ def _strata(dataset: Dataset, mapping: LabelMapping) -> np.ndarray:
 
 
 def _place_texts(
-    keys: np.ndarray, strata: np.ndarray, shares: Mapping[str, float], mapping: LabelMapping
+    keys: np.ndarray, strata: np.ndarray, shares: Mapping[str, float], mapping: LabelMapping, last: np.ndarray
 ) -> np.ndarray:
     """[n] 0 for train, 1 and on for the parts of `shares`.
 
-    A text whose rows differ in stratum counts for the rarest of them. Every stratum keeps a text in train.
+    A text whose rows differ in stratum counts for the rarest of them. Every stratum keeps a text in train. Rows where
+    `last` ([n] bool) leave train only where a stratum has no others.
     """
     sizes = np.bincount(strata)
     by_size = np.argsort(sizes, kind="stable")
@@ -133,9 +136,11 @@ def _place_texts(
             if own_texts[stratum] <= len(shares):
                 raise UserError(_too_few(mapping.names[stratum], own_texts[stratum], shares))
     counts = _counts(own_texts, list(shares.values()), least=int(mapping.problem_type == SINGLE))  # [parts, strata]
-    place = np.zeros(len(texts), dtype=np.int64)
+    place, is_last = np.zeros(len(texts), dtype=np.int64), np.zeros(len(texts), dtype=bool)
+    is_last[text_of_row[last]] = True
     for stratum in np.unique(strata):
         own = np.flatnonzero(rank_of_text == rank[stratum])
+        own = own[np.argsort(is_last[own], kind="stable")]
         places = np.repeat(np.arange(1, len(shares) + 1), counts[:, stratum])
         place[own[: len(places)]] = places
     if not np.isin(np.arange(len(shares) + 1), place).all():
