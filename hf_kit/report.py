@@ -27,10 +27,34 @@ def scores_table(results: dict[str, Any]) -> None:
         console.table([split, *(m.replace("matthews_correlation", "mcc") for m in metrics)], rows)
 
 
+def seeds_table(results: dict[str, Any]) -> None:
+    """The scores of every seed, their mean and standard deviation, the baselines; and which run was kept."""
+    seeds = results.get("seeds")
+    if seeds is None:
+        return
+    for split in seeds["mean"]:
+        mean, sd = seeds["mean"][split], seeds["sd"][split]
+        metrics = [m for m in HEADLINE if m in mean and SAME.get(m) not in mean]
+        rows = [[f"seed {seed}", *(run[split].get(m) for m in metrics)] for seed, run in seeds["runs"].items()]
+        rows.append([f"mean ± sd of {len(seeds['runs'])}", *(f"{mean[m]:.4f} ± {sd[m]:.4f}" for m in metrics)])
+        for name, scores in results.get("baselines", {}).items():
+            if split in scores:
+                rows.append([name, *(scores[split].get(m) for m in metrics)])
+        console.table([split, *(m.replace("matthews_correlation", "mcc") for m in metrics)], rows)
+    number, best = len(seeds["runs"]), seeds["best"]
+    if seeds["chosen_by"]:
+        console.say(
+            f"Kept: seed {best}, the best of {number} by {seeds['chosen_by']}. Its own score is that of a chosen run; "
+            "the mean is what another training would get."
+        )
+    else:
+        console.say(f"Kept: seed {best}, the first of {number}: without validation rows nothing may choose.")
+
+
 def verdict(results: dict[str, Any], metric: str, greater_is_better: bool) -> None:
-    """Say plainly if a simple model did as well or better."""
+    """Say plainly if a simple model did as well or better; of several seeds their mean counts."""
     split = "test" if "test" in results else "validation"
-    ours = results.get(split, {}).get(metric)
+    ours = results.get("seeds", {}).get("mean", results).get(split, {}).get(metric)
     if ours is None:
         return
     sign = 1 if greater_is_better else -1
@@ -56,4 +80,5 @@ def show_finished(folder: Path) -> dict[str, Any]:
     """Print the results of a finished run folder and return them."""
     results = read_json(folder / RESULTS)
     scores_table(results)
+    seeds_table(results)
     return results

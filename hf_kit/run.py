@@ -1,5 +1,6 @@
 """The way of one run, from arguments to the saved folder; the same for every task and model."""
 
+import copy
 import platform
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ import transformers
 from transformers import EarlyStoppingCallback, PreTrainedConfig, PrinterCallback, ProgressCallback, set_seed
 
 import hf_kit
-from hf_kit import backbone, console, lora, report, run_folder, scoring, settings
+from hf_kit import backbone, console, lora, report, run_folder, scoring, seeds, settings
 from hf_kit.arguments import DATA_SOURCES, NOT_IN_FINGERPRINT, Arguments
 from hf_kit.data import check_files_exist, load_splits
 from hf_kit.errors import UserError, nearest
@@ -59,15 +60,43 @@ def train(arguments: Arguments) -> Path:
         processor = task.load_processor(arguments.model, config, prepared.train, fresh=fresh)
         inputs = preprocess(task, prepared, processor)
     task.configure(config)
+    describe_batches(arguments, inputs["train"])
+    if console.is_main_process() and state == "new":
+        write_run_facts(folder, arguments, task, parts)
+
+    def train_one(arguments: Arguments, folder: Path) -> dict[str, Any]:
+        return train_model(arguments, copy.copy(task), copy.deepcopy(config), prepared, processor, inputs, folder)
+
+    if arguments.training.num_seeds == 1:
+        results = train_one(arguments, folder)
+    else:
+        results = seeds.train_each(arguments, folder, train_one)
+        if console.is_main_process():
+            run_folder.write_json(folder / run_folder.RESULTS, results)
+        report.seeds_table(results)
+    report.verdict(results, arguments.training.metric_for_best_model, arguments.training.greater_is_better)
+    console.say(f'Saved in {folder}. Now try:\n  hf-kit predict {folder} "a text of yours"')
+    return folder
+
+
+def train_model(
+    arguments: Arguments,
+    task: Task,
+    config: PreTrainedConfig,
+    prepared: Prepared,
+    processor: Any,
+    inputs: dict[str, Any],
+    folder: Path,
+) -> dict[str, Any]:
+    """Train, score and save one model with one seed into `folder`; its results, whole on the main process.
+
+    `task` and `config` are this model's own: what its validation rows settle is written to them.
+    """
     base = backbone.load_model(arguments.model, config, task.auto_class, arguments.training.seed)
     head = backbone.head_modules(base.model)
     model = lora.add_lora(base, arguments.lora, task.peft_task_type) if arguments.lora.use_peft else base.model
     describe_model(model, base)
-    describe_batches(arguments, inputs["train"])
-
     trainer = make_trainer(arguments, task, model, processor, inputs)
-    if console.is_main_process() and state == "new":
-        write_run_facts(folder, arguments, task, parts)
 
     console.heading("Training")
     trained = fit(trainer, arguments, folder)
@@ -79,9 +108,7 @@ def train(arguments: Arguments) -> Path:
     if console.is_main_process():
         run_folder.write_json(folder / run_folder.RESULTS, results)
     report.scores_table(results)
-    report.verdict(results, arguments.training.metric_for_best_model, arguments.training.greater_is_better)
-    console.say(f'Saved in {folder}. Now try:\n  hf-kit predict {folder} "a text of yours"')
-    return folder
+    return results
 
 
 def load_data(arguments: Arguments, task: Task) -> Prepared:

@@ -27,8 +27,12 @@ def score(
     rows = {name: split for name, split in prepared.splits().items() if name != "train"}
     labelled = {name: split for name, split in rows.items() if "labels" in split.column_names}
     final = "test" if "test" in labelled else "validation"
-    for name in rows:
+    for name in rows:  # validation first: how outputs become answers is settled there, for all that follows
         output = trainer.predict(inputs[name], metric_key_prefix=name)
+        if name == "validation":
+            for note in task.tune_decision(output.predictions, output.label_ids):
+                console.say(note)
+            task.configure(trainer.model.config)
         if not console.is_main_process():
             continue
         if name not in labelled:
@@ -37,6 +41,8 @@ def score(
             console.say(f"{name}: no labels; {len(rows[name]):,} predictions in {path}")
             continue
         results[name] = plain_scores(output.metrics, name)
+        for doubt in task.doubts(output.predictions, output.label_ids, name):
+            console.warn(doubt)
         if name == final:
             figures.mkdir(exist_ok=True)
             columns, details = task.details(output.predictions, output.label_ids)
