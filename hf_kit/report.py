@@ -29,14 +29,12 @@ def scores_table(results: dict[str, Any]) -> None:
 
 def seeds_table(results: dict[str, Any]) -> None:
     """The scores of every seed, their mean and standard deviation, the baselines; and which run was kept."""
-    seeds = results.get("seeds")
-    if seeds is None:
-        return
+    seeds = results["seeds"]
     for split in seeds["mean"]:
         mean, sd = seeds["mean"][split], seeds["sd"][split]
         metrics = [m for m in HEADLINE if m in mean and SAME.get(m) not in mean]
         rows = [[f"seed {seed}", *(run[split].get(m) for m in metrics)] for seed, run in seeds["runs"].items()]
-        rows.append([f"mean ± sd of {len(seeds['runs'])}", *(f"{mean[m]:.4f} ± {sd[m]:.4f}" for m in metrics)])
+        rows.append([f"mean ± sd of {len(seeds['runs'])}", *(f"{mean[m]:.3f} ± {sd[m]:.3f}" for m in metrics)])
         for name, scores in results.get("baselines", {}).items():
             if split in scores:
                 rows.append([name, *(scores[split].get(m) for m in metrics)])
@@ -79,6 +77,5 @@ def details_table(columns: list[str], rows: list, split: str) -> None:
 def show_finished(folder: Path) -> dict[str, Any]:
     """Print the results of a finished run folder and return them."""
     results = read_json(folder / RESULTS)
-    scores_table(results)
-    seeds_table(results)
+    (seeds_table if "seeds" in results else scores_table)(results)
     return results

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import datasets
 import torch
 import transformers
 from transformers import EarlyStoppingCallback, PreTrainedConfig, PrinterCallback, ProgressCallback, set_seed
@@ -32,6 +33,8 @@ def train(arguments: Arguments) -> Path:
     """
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()  # a flash per checkpoint, in the middle of our own
+    if arguments.training.disable_tqdm:
+        datasets.disable_progress_bars()
     set_seed(arguments.training.seed)
     data = arguments.data
     check_files_exist(
@@ -73,7 +76,7 @@ def train(arguments: Arguments) -> Path:
         results = seeds.train_each(arguments, folder, train_one)
         if console.is_main_process():
             run_folder.write_json(folder / run_folder.RESULTS, results)
-        report.seeds_table(results)
+            report.seeds_table(results)
     report.verdict(results, arguments.training.metric_for_best_model, arguments.training.greater_is_better)
     console.say(f'Saved in {folder}. Now try:\n  hf-kit predict {folder} "a text of yours"')
     return folder
@@ -107,7 +110,8 @@ def train_model(
     save(trainer, arguments, folder, head)
     if console.is_main_process():
         run_folder.write_json(folder / run_folder.RESULTS, results)
-    report.scores_table(results)
+    if arguments.training.num_seeds == 1:
+        report.scores_table(results)
     return results
 
 

@@ -46,7 +46,8 @@ def score(
         if name == final:
             figures.mkdir(exist_ok=True)
             columns, details = task.details(output.predictions, output.label_ids)
-            report.details_table(columns, details, name)
+            if training.num_seeds == 1:  # of several runs one table is enough
+                report.details_table(columns, details, name)
             if details:
                 results["details"] = {"split": name, "columns": columns, "rows": details}
             drawn = task.figures(output.predictions, output.label_ids, figures)
