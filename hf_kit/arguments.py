@@ -154,6 +154,10 @@ class KitTrainingArguments(Seq2SeqTrainingArguments):
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after this many evaluations without a better score."}
     )
+    num_seeds: int = field(
+        default=1,
+        metadata={"help": "Train this many times, with --seed and the numbers after it: mean, sd, and the best kept."},
+    )
     baselines: bool = field(
         default=True, metadata={"help": "Score simple models on the same rows beside the trained one."}
     )

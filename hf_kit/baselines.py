@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_kit import console, metrics
+from hf_kit.metrics.thresholds import tune_thresholds
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -60,13 +61,19 @@ def text_baselines(
     labels = np.asarray(train_labels)
     logits_of = {name: fit(features, labels, num_labels) for name, fit in fits.items()}
     eval_features = {split: vectorizer.transform(texts) for split, texts in eval_texts.items()}
-    return {
-        name: {
-            split: metrics.compute(problem_type, logits(eval_features[split]), eval_labels[split], num_labels)
+    scores: Scores = {}
+    for name, logits in logits_of.items():
+        outputs = {split: logits(eval_features[split]) for split in eval_texts}
+        thresholds: float | list[float] = 0.5
+        if problem_type == "multi_label_classification" and "validation" in outputs:
+            # Read as the model beside it is: at thresholds tuned on the validation rows.
+            probabilities = metrics.to_probabilities(problem_type, outputs["validation"])
+            thresholds = tune_thresholds(probabilities, eval_labels["validation"])
+        scores[name] = {
+            split: metrics.compute(problem_type, outputs[split], eval_labels[split], num_labels, thresholds)
             for split in eval_texts
         }
-        for name, logits in logits_of.items()
-    }
+    return scores
 
 
 def tfidf_vectorizer(texts: list[str]) -> "TfidfVectorizer":

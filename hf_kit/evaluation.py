@@ -90,6 +90,8 @@ def evaluate(run_name: str, data: EvaluateArguments, flags: Any = None) -> dict[
         output = trainer.predict(inputs, metric_key_prefix="test")
     columns, details = run.task.details(output.predictions, output.label_ids)
     scores = plain_scores(output.metrics, "test")
+    for doubt in run.task.doubts(output.predictions, output.label_ids, "test"):
+        console.warn(doubt)
     report.scores_table({"test": scores})
     report.details_table(columns, details, "test")
     return {"rows": len(rows), "scores": scores, "details": {"columns": columns, "rows": details}}

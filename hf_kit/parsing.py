@@ -81,6 +81,7 @@ def _check_values(arguments: Arguments) -> None:
         "vocab_size": model.vocab_size,
         "lora_r": lora.lora_r,
         "early_stopping_patience": training.early_stopping_patience,
+        "num_seeds": training.num_seeds,
         "per_device_train_batch_size": training.per_device_train_batch_size,
         "per_device_eval_batch_size": training.per_device_eval_batch_size,
         "gradient_accumulation_steps": training.gradient_accumulation_steps,
@@ -94,6 +95,11 @@ def _check_values(arguments: Arguments) -> None:
         raise UserError(f"--label_smoothing_factor is {training.label_smoothing_factor}; allowed: 0 up to below 1")
     if training.early_stopping_patience and training.eval_strategy == "no":
         raise UserError("--early_stopping_patience needs evaluations: leave --eval_strategy at epoch or set steps")
+    if training.num_seeds > 1 and (training.resume_from_checkpoint or "true").lower() != "true":
+        raise UserError(
+            f"--resume_from_checkpoint {training.resume_from_checkpoint} is one model's, and --num_seeds asks for "
+            f"{training.num_seeds}: leave it out, each seed goes on from its own last checkpoint"
+        )
     if model.model_name_or_path and model.model_type:
         raise UserError(
             f"--model_name_or_path {model.model_name_or_path} and --model_type {model.model_type} exclude each other: "

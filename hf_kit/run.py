@@ -1,18 +1,20 @@
 """The way of one run, from arguments to the saved folder; the same for every task and model."""
 
+import copy
 import platform
 import time
 from pathlib import Path
 from typing import Any
 
+import datasets
 import torch
 import transformers
 from transformers import EarlyStoppingCallback, PreTrainedConfig, PrinterCallback, ProgressCallback, set_seed
 
 import hf_kit
-from hf_kit import backbone, console, lora, report, run_folder, scoring, settings
+from hf_kit import backbone, console, lora, report, run_folder, scoring, seeds, settings
 from hf_kit.arguments import DATA_SOURCES, NOT_IN_FINGERPRINT, Arguments
-from hf_kit.data import check_files_exist, load_splits, show_checks
+from hf_kit.data import DataChecks, check_files_exist, load_splits, show_checks
 from hf_kit.errors import UserError, nearest
 from hf_kit.progress import EvaluationLines, Progress
 from hf_kit.sampler import bucketed_order, padding_share, row_lengths
@@ -31,6 +33,8 @@ def train(arguments: Arguments) -> Path:
     """
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()  # a flash per checkpoint, in the middle of our own
+    if arguments.training.disable_tqdm:
+        datasets.disable_progress_bars()
     set_seed(arguments.training.seed)
     data = arguments.data
     check_files_exist(
@@ -63,15 +67,46 @@ def train(arguments: Arguments) -> Path:
 
     console.heading("Model")
     task.configure(config)
+    describe_batches(arguments, inputs["train"])
+    if console.is_main_process() and state == "new":
+        write_run_facts(folder, arguments, task, parts)
+
+    def train_one(arguments: Arguments, folder: Path) -> dict[str, Any]:
+        return train_model(
+            arguments, copy.copy(task), copy.deepcopy(config), prepared, processor, inputs, checks, folder
+        )
+
+    if arguments.training.num_seeds == 1:
+        results = train_one(arguments, folder)
+    else:
+        results = seeds.train_each(arguments, folder, train_one)
+        if console.is_main_process():
+            run_folder.write_json(folder / run_folder.RESULTS, results)
+            report.seeds_table(results)
+    report.verdict(results, arguments.training.metric_for_best_model, arguments.training.greater_is_better)
+    console.say(f'Saved in {folder}. Now try:\n  hf-kit predict {folder} "a text of yours"')
+    return folder
+
+
+def train_model(
+    arguments: Arguments,
+    task: Task,
+    config: PreTrainedConfig,
+    prepared: Prepared,
+    processor: Any,
+    inputs: dict[str, Any],
+    checks: DataChecks,
+    folder: Path,
+) -> dict[str, Any]:
+    """Train, score and save one model with one seed into `folder`; its results, whole on the main process.
+
+    `task` and `config` are this model's own: what its validation rows settle is written to them.
+    """
     base = backbone.load_model(arguments.model, config, task.auto_class, arguments.training.seed)
     head = backbone.head_modules(base.model)
     model = lora.add_lora(base, arguments.lora, task.peft_task_type) if arguments.lora.use_peft else base.model
     describe_model(model, base)
-    describe_batches(arguments, inputs["train"])
-
     trainer = make_trainer(arguments, task, model, processor, inputs)
-    if console.is_main_process() and state == "new":
-        write_run_facts(folder, arguments, task, parts)
 
     console.heading("Training")
     trained = fit(trainer, arguments, folder)
@@ -83,10 +118,9 @@ def train(arguments: Arguments) -> Path:
     save(trainer, arguments, folder, head)
     if console.is_main_process():
         run_folder.write_json(folder / run_folder.RESULTS, results)
-    report.scores_table(results)
-    report.verdict(results, arguments.training.metric_for_best_model, arguments.training.greater_is_better)
-    console.say(f'Saved in {folder}. Now try:\n  hf-kit predict {folder} "a text of yours"')
-    return folder
+    if arguments.training.num_seeds == 1:
+        report.scores_table(results)
+    return results
 
 
 def load_data(arguments: Arguments, task: Task) -> Prepared:

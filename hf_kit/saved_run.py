@@ -71,4 +71,5 @@ def open_run(name: str, flags: Any = None) -> SavedRun:
         processor = AutoTokenizer.from_pretrained(weights)
     except (OSError, ValueError) as reason:
         raise UserError(f"the model in {weights} cannot be loaded: {' '.join(str(reason).split())[:300]}") from None
+    task.read_decision(model.config)
     return SavedRun(folder, facts, task, model.eval(), processor)

@@ -39,8 +39,12 @@ def score(
     clean = {name: np.flatnonzero(mask) for name, mask in masks.items() if mask.any() and not mask.all()}
     if clean:
         results["clean"] = {"rows": {name: len(own) for name, own in clean.items()}}
-    for name in rows:
+    for name in rows:  # validation first: how outputs become answers is settled there, for all that follows
         output = trainer.predict(inputs[name], metric_key_prefix=name)
+        if name == "validation":
+            for note in task.tune_decision(output.predictions, output.label_ids):
+                console.say(note)
+            task.configure(trainer.model.config)
         if not console.is_main_process():
             continue
         if name not in labelled:
@@ -52,10 +56,13 @@ def score(
         if name in clean:
             own = EvalPrediction(output.predictions[clean[name]], output.label_ids[clean[name]])
             results["clean"][name] = trainer.compute_metrics(own)
+        for doubt in task.doubts(output.predictions, output.label_ids, name):
+            console.warn(doubt)
         if name == final:
             figures.mkdir(exist_ok=True)
             columns, details = task.details(output.predictions, output.label_ids)
-            report.details_table(columns, details, name)
+            if training.num_seeds == 1:  # of several runs one table is enough
+                report.details_table(columns, details, name)
             if details:
                 results["details"] = {"split": name, "columns": columns, "rows": details}
             drawn = task.figures(output.predictions, output.label_ids, figures)

@@ -13,7 +13,7 @@ PACKAGE = Path(hf_kit.__file__).parent
 ROWS = [
     {"cli", "notebook"},
     {"run", "evaluation", "prediction", "parsing"},
-    {"settings", "scoring", "saved_run"},
+    {"settings", "scoring", "saved_run", "seeds"},
     {"trainer", "progress", "report"},
     {"lora", "families", "precision", "sampler", "run_folder"},
     {"tasks"},

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 
@@ -108,7 +109,8 @@ def _label_counts(labels: np.ndarray, mapping: LabelMapping) -> dict[str, int]:
 
 def rows_with_two_labels(keys: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """[n] True where another row has the same text and another label; `labels` is [n], or [n, c] for several."""
-    codes = np.unique(labels, axis=0, return_inverse=True)[1].reshape(-1)  # [n]
+    values = pa.array([row.tobytes() for row in labels])  # far faster than sorting rows of [n, c]
+    codes = values.dictionary_encode().indices.to_numpy()  # [n]
     texts, text_of_row = np.unique(keys, return_inverse=True)
     lowest, highest = np.full(len(texts), len(keys)), np.zeros(len(texts), dtype=np.int64)
     np.minimum.at(lowest, text_of_row, codes)

@@ -129,6 +129,20 @@ class Task(ABC):
     def metric_for_best_model(self) -> str:
         """The score that chooses the best checkpoint, unless the user names another."""
 
+    def tune_decision(self, predictions: np.ndarray, labels: np.ndarray) -> list[str]:
+        """Settle how outputs become answers where only a trained model can tell, from its validation rows.
+
+        What is settled (thresholds, say) is written by `configure` and read by `read_decision`. Returns notes.
+        """
+        return []
+
+    def read_decision(self, config: PreTrainedConfig) -> None:  # noqa: B027 (most tasks settle nothing)
+        """Take back what `tune_decision` settled, from the configuration that was saved with the model."""
+
+    def doubts(self, predictions: np.ndarray, labels: np.ndarray, name: str) -> list[str]:
+        """What looks wrong about the predictions of split `name` and a score may hide; sentences for a warning."""
+        return []
+
     @abstractmethod
     def input_row(self, item: Any) -> dict[str, Any]:
         """One input of `predict` (a text, a pair, a row) as the row that stands beside its answer."""
