@@ -112,6 +112,8 @@ def doctor(argv: list[str]) -> int:
     from hf_kit.doctor import diagnose
     from hf_kit.doctor.output import as_json, show
 
+    if sys.stderr.isatty():
+        print("looking at this machine, for some ten seconds ...", file=sys.stderr)
     findings = diagnose()
     if flags.json:
         print(json.dumps(as_json(findings), ensure_ascii=False))

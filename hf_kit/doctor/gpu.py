@@ -38,14 +38,18 @@ def gpus(torch: dict, smi: Smi | None, wanted: str, root: Path = Path("/")) -> l
     nvidia = on_the_bus(NVIDIA, root)
     if smi is None and not nvidia and kernel_driver(root) is None:
         return _without_nvidia(torch, wanted, root)
-    if smi is None or smi.error:
+    can_use = torch.get("cuda_available", False)
+    if smi and not smi.error:
+        values = {"version": smi.driver, "cuda": smi.cuda, "gpus": smi.gpus}
+        row = Finding("NVIDIA driver", OK, f"{smi.driver}, takes CUDA up to {smi.cuda or 'unknown'}", values=values)
+    elif can_use:
+        loaded = kernel_driver(root)
+        row = Finding("NVIDIA driver", OK, f"{loaded or 'there'}; nvidia-smi is not", values={"version": loaded})
+    else:
         return [_driver_trouble(smi, nvidia, root)]
-    values = {"version": smi.driver, "cuda": smi.cuda, "gpus": smi.gpus}
-    rows = [Finding("NVIDIA driver", OK, f"{smi.driver}, takes CUDA up to {smi.cuda}", values=values)]
-    if "error" in torch:
-        return rows
-    trouble = _misfit(torch, smi, wanted, root)
-    return [*rows, trouble] if trouble else [*rows, *_libraries(torch, wanted), *_cards(torch, wanted)]
+    if can_use:
+        return [row, *_libraries(torch, wanted), *_cards(torch, wanted)]
+    return [row] if "error" in torch else [row, _misfit(torch, smi, wanted, root)]
 
 
 def precision(torch: dict) -> list[Finding]:
@@ -81,31 +85,37 @@ def _driver_trouble(smi: Smi | None, nvidia: int, root: Path) -> Finding:
     return Finding("NVIDIA driver", WARNING, "does not answer", advice, commands, values)
 
 
-def _misfit(torch: dict, smi: Smi, wanted: str, root: Path) -> Finding | None:
-    """Why torch cannot use a card whose driver is well; `None` if it can."""
-    if torch["cuda_available"]:
-        return None
-    fitting = installation.torch_for_cuda(wanted, smi.cuda)
-    commands = (fitting,) if fitting else installation.driver(root)
+def _misfit(torch: dict, smi: Smi, wanted: str, root: Path) -> Finding:
+    """Why torch cannot use a card whose driver is well."""
     values = {"torch_cuda": torch["cuda"], "driver_cuda": smi.cuda, "reason": torch["cuda_warning"]}
+    newer_driver, fitting = installation.driver(root), installation.torch_for_cuda(wanted, smi.cuda)
+    if smi.cuda is None:
+        advice = "the driver is here without its CUDA library (libcuda), so the CPU trains"
+        commands = ("docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility ...",)
+        return Finding("CUDA", WARNING, "no libcuda", advice, commands if in_container(root) else newer_driver, values)
     if torch["cuda"] is None:
         advice = "this torch is built without CUDA, so the CPU trains; a build for this driver:"
         if not fitting:
-            advice = "this torch is built without CUDA, and the driver is too old for any that is; first a newer driver"
-        return Finding("CUDA", WARNING, "not used", advice, commands, values)
-    if smi.cuda and int(torch["cuda"].split(".")[0]) > int(smi.cuda.split(".")[0]):
-        advice = (
-            f"the driver takes CUDA up to {smi.cuda} and torch is built for {torch['cuda']}, so the CPU trains;"
-            f" {'a build for this driver, or else a newer driver' if fitting else 'a newer driver'}:"
-        )
-        newer = installation.driver(root)
-        return Finding("CUDA", WARNING, "driver too old", advice, (fitting, *newer) if fitting else newer, values)
+            advice = (
+                "this torch is built without CUDA, and the driver is too old for one with it; first a newer driver:"
+            )
+        return Finding("CUDA", WARNING, "not used", advice, (fitting,) if fitting else newer_driver, values)
+    if _major(torch["cuda"]) > _major(smi.cuda):
+        advice = f"the driver takes CUDA up to {smi.cuda}, torch is built for {torch['cuda']}, so the CPU trains; "
+        if fitting:
+            advice += "a build for this driver (the first line), or a newer driver (the others):"
+            return Finding("CUDA", WARNING, "driver too old", advice, (fitting, *newer_driver), values)
+        return Finding("CUDA", WARNING, "driver too old", advice + "a newer driver:", newer_driver, values)
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
     if hidden is not None:
         advice = f"CUDA_VISIBLE_DEVICES={hidden!r} hides the cards; if that is not meant:"
         return Finding("CUDA", WARNING, "cards hidden", advice, ("unset CUDA_VISIBLE_DEVICES",), values)
     advice = f"driver and torch fit, yet torch sees no card ({torch['cuda_warning'] or 'it gives no reason'})"
     return Finding("CUDA", WARNING, "not used", advice, ("sudo modprobe nvidia_uvm", "sudo reboot"), values)
+
+
+def _major(version: str) -> int:
+    return int(version.split(".")[0])
 
 
 def _libraries(torch: dict, wanted: str) -> list[Finding]:

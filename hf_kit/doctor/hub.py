@@ -39,7 +39,8 @@ def unreachable(reason: Exception) -> Finding:
     ]
     if os.environ.get("HF_ENDPOINT"):
         commands.append("unset HF_ENDPOINT  # back to huggingface.co")
-    why = in_one_line(reason).replace(constants.ENDPOINT, _endpoint())
+    login = urlsplit(constants.ENDPOINT).netloc.rpartition("@")[0]
+    why = in_one_line(reason).replace(f"{login}@", "") if login else in_one_line(reason)
     advice = f"{why}; local models and data train all the same"
     values = {"endpoint": _endpoint(), "offline": False, "reachable": False}
     return Finding("hub", WARNING, f"{_endpoint()} cannot be reached", advice, tuple(commands), values)

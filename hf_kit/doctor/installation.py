@@ -55,7 +55,7 @@ def pip_install(*arguments: str) -> str:
 def driver(root: Path = Path("/")) -> tuple[str, ...]:
     """How this system gets the newest NVIDIA driver; `nvidia-smi` at the end shows whether it did."""
     if in_container(root):
-        return container_runtime()
+        return (f"# on the host: install the driver from {DRIVER_PAGE} and restart", *container_runtime())
     if in_wsl(root):
         return (f"# in Windows, not in WSL: install the driver from {DRIVER_PAGE}", "wsl --shutdown  # in Windows")
     if platform.system() == "Linux":
@@ -68,7 +68,6 @@ def driver(root: Path = Path("/")) -> tuple[str, ...]:
 def container_runtime() -> tuple[str, ...]:
     """What the host of a container does, once, so that containers see its cards."""
     return (
-        "nvidia-smi  # on the host: its driver comes first",
         "sudo apt-get install -y nvidia-container-toolkit"
         "  # on the host; its package source: https://docs.nvidia.com/datacenter/cloud-native/container-toolkit",
         "sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker  # on the host",

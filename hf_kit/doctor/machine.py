@@ -23,7 +23,7 @@ def python(requires: str | None) -> list[Finding]:
     """The interpreter against the kit's `Requires-Python`."""
     from packaging.specifiers import SpecifierSet
 
-    version = platform.python_version()
+    version = "{}.{}.{}".format(*sys.version_info)
     found = f"{version} on {platform.system()} {platform.machine()}"
     values = {"version": version, "executable": sys.executable, "platform": platform.platform(), "tested": requires}
     if SpecifierSet(requires or "").contains(version, prereleases=True):
