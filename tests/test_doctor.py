@@ -36,11 +36,11 @@ SECRET = "hf_ThisIsNobodysTokenAtAll"
     [
         ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "150000 100000\n"}, 1.5),
         ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "max 100000\n"}, None),
-        # The group is free, the one above it is not.
+        # The group above allows less.
         (
             {
                 "proc/self/cgroup": "0::/job/step\n",
-                "sys/fs/cgroup/job/step/cpu.max": "max 100000\n",
+                "sys/fs/cgroup/job/step/cpu.max": "800000 100000\n",
                 "sys/fs/cgroup/job/cpu.max": "400000 100000\n",
             },
             4,

@@ -1,5 +1,6 @@
 """`hf-kit doctor` on cards, drivers, torch builds and measured speeds, none of them this machine's."""
 
+import json
 import os
 import subprocess
 
@@ -124,6 +125,17 @@ def test_a_driver_too_old_for_torch_is_renewed_or_torch_is(tmp_path, monkeypatch
     assert "fit" in row.advice and warning in row.advice
 
 
+def test_cards_that_torch_does_not_see_are_described_by_nvidia_smi(tmp_path):
+    row = gpu.gpus(TORCH, cards.parse_smi(SMI, 0, "NVIDIA A10, 560.35.03, 23028, 8.6\n"), WANTED, tmp_path)[0]
+    assert "560.35.03" in row.found and "NVIDIA A10, 22.5 GiB, compute capability 8.6" in row.found
+
+
+def test_a_kernel_module_without_its_programs_is_no_driver(tmp_path):
+    version = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.54.03  Tue Jun  6 22:20:39 UTC 2023\n"
+    (row,) = gpu.gpus(TORCH, None, WANTED, files(tmp_path, **{"proc/driver/nvidia/version": version}))
+    assert row.status == "warning" and "only the kernel's part" in row.advice and row.commands[-1] == "nvidia-smi"
+
+
 def test_hidden_cards_and_a_missing_libcuda_are_told_apart(tmp_path, monkeypatch):
     torch = CUDA_TORCH | {"cuda_available": False, "gpus": []}
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
@@ -230,8 +242,9 @@ def test_a_gpu_that_is_throttled_or_misinstalled_shows(change, words):
 @pytest.mark.parametrize("wrong", [0.5, float("nan")])
 def test_wrong_products_and_devices_that_cannot_compute_are_errors(wrong):
     broken = {"error": "RuntimeError: CUDA error: no kernel image is available"}
-    rows = judged(cpu=CPU_SPEED | {"relative_error": {"fp32": wrong}}, cuda_0=broken)
+    rows = judged(cpu=CPU_SPEED | {"relative_error": {"fp32": 1e-7, "bf16": wrong}}, cuda_0=broken)
     assert rows["cpu"].status == rows["cuda:0"].status == "error"
+    json.dumps(rows["cpu"].values, allow_nan=False)
     assert "no kernel image" in rows["cuda:0"].advice and "--use_cpu True" in rows["cuda:0"].commands[0]
 
 

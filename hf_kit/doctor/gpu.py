@@ -41,7 +41,10 @@ def gpus(torch: dict, smi: Smi | None, wanted: str, root: Path = Path("/")) -> l
     can_use = torch.get("cuda_available", False)
     if smi and not smi.error:
         values = {"version": smi.driver, "cuda": smi.cuda, "gpus": smi.gpus}
-        row = Finding("NVIDIA driver", OK, f"{smi.driver}, takes CUDA up to {smi.cuda or 'unknown'}", values=values)
+        found = f"{smi.driver}, takes CUDA up to {smi.cuda or 'unknown'}"
+        if not can_use:  # else torch describes them, below
+            found += "".join(f"; {_described(card)}" for card in smi.gpus)
+        row = Finding("NVIDIA driver", OK, found, values=values)
     elif can_use:
         loaded = kernel_driver(root)
         row = Finding("NVIDIA driver", OK, f"{loaded or 'there'}; nvidia-smi is not", values={"version": loaded})
@@ -64,6 +67,12 @@ def precision(torch: dict) -> list[Finding]:
     return [Finding("precision", OK, found, values=values)]
 
 
+def _described(card: dict) -> str:
+    memory = f", {card['memory_bytes'] / GIB:.1f} GiB" if card["memory_bytes"] else ""
+    capability = f", compute capability {card['compute_capability']}" if card["compute_capability"] else ""
+    return f"{card['name']}{memory}{capability}"
+
+
 def _driver_trouble(smi: Smi | None, nvidia: int, root: Path) -> Finding:
     card = f"{nvidia or 'an'} NVIDIA card{'s' if nvidia > 1 else ''}"
     loaded = kernel_driver(root)
@@ -74,7 +83,8 @@ def _driver_trouble(smi: Smi | None, nvidia: int, root: Path) -> Finding:
             "NVIDIA driver", WARNING, "not in this container", advice, installation.container_runtime(), values
         )
     if smi is None:
-        advice = f"{card} and no driver; until there is one, the CPU trains"
+        lacking = f"only the kernel's part of driver {loaded}" if loaded else "no driver"
+        advice = f"{card} and {lacking}; until it is installed, the CPU trains"
         return Finding("NVIDIA driver", WARNING, "none", advice, installation.driver(root), values)
     advice = f"nvidia-smi says: {smi.error}"
     if "mismatch" in smi.error:

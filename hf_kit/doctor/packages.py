@@ -64,10 +64,13 @@ def kit(kit_declared: Declared) -> list[Finding]:
     values = {"version": __version__, "requirements_from": kit_declared.source or None}
     if kit_declared.source == "metadata" and kit_declared.requirements:
         return [Finding("hf_kit", OK, __version__, values=values)]
-    advice = f"runs from a folder and is not installed; versions are compared with {kit_declared.source}"
-    if not kit_declared.requirements:
-        advice = "its metadata names no requirements, so no version can be compared; install it again"
-    return [Finding("hf_kit", WARNING, __version__, advice, (pip_install("-e", str(REPOSITORY)),), values)]
+    if kit_declared.requirements:
+        advice = f"runs from a folder and is not installed; versions are compared with its {kit_declared.source}"
+        folder = str(REPOSITORY)
+    else:
+        advice = "it names no requirements, so no version can be compared; install it again, from its folder:"
+        folder = "."
+    return [Finding("hf_kit", WARNING, __version__, advice, (pip_install("-e", folder),), values)]
 
 
 def packages(requirements: list, facts: dict[str, dict]) -> list[Finding]:

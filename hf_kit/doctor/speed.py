@@ -1,5 +1,6 @@
 """Are the measured speeds plausible? What is not shows a device that is throttled, shared or badly installed."""
 
+import math
 import os
 
 from hf_kit.doctor.finding import ERROR, OK, WARNING, Finding
@@ -19,18 +20,16 @@ def speeds(facts: dict[str, dict], usable_cores: int) -> list[Finding]:
             advice = f"it cannot compute: {measured['error']}"
             rows.append(Finding(f"speed {device}", ERROR, "none", advice, where, measured))
             continue
-        worst = max(measured["relative_error"].values())
-        # `not <=`: an error of nan is one as well.
-        if not worst <= LARGEST_ERROR:
+        worst = max(measured["relative_error"].values(), key=lambda error: (math.isnan(error), error))
+        if not worst <= LARGEST_ERROR:  # so that nan is one as well
             advice = f"its products are wrong (relative error {worst:.2g}): faulty hardware or driver"
-            rows.append(Finding(f"speed {device}", ERROR, _told(measured), advice, where, measured))
+            # JSON knows no nan.
+            errors = {k: v if math.isfinite(v) else None for k, v in measured["relative_error"].items()}
+            values = measured | {"relative_error": errors}
+            rows.append(Finding(f"speed {device}", ERROR, _told(measured), advice, where, values))
             continue
-        status, (advice, commands) = WARNING, ("", ())
-        if device == "cpu":
-            advice, commands = _cpu(measured, usable_cores)
-        else:
-            advice, commands = _gpu(device, devices)
-        rows.append(Finding(f"speed {device}", status if advice else OK, _told(measured), advice, commands, measured))
+        advice, commands = _cpu(measured, usable_cores) if device == "cpu" else _gpu(device, devices)
+        rows.append(Finding(f"speed {device}", WARNING if advice else OK, _told(measured), advice, commands, measured))
     return rows
 
 
