@@ -12,8 +12,7 @@ from hf_kit.doctor.finding import ERROR, OK, WARNING, Finding
 from hf_kit.doctor.installation import pip_install
 
 REPOSITORY = Path(__file__).parents[2]
-# The lower bounds of these are security floors too: for every release below, a hole that an untrusted model or data
-# set can use has been published.
+# The lower bounds of these are security floors too: releases below them have known security holes.
 SECURITY_FLOORS = frozenset({"torch", "transformers", "datasets"})
 
 
