@@ -5,8 +5,6 @@ keeps a quarter of the room for the head and the rest for the tail, as Sun et al
 128 + 382 of BERT's 510 tokens. The tokenizers library cannot do that, and neither can a `pipeline`.
 """
 
-import datasets
-
 SIDES = ("right", "left", "middle")
 KEPT = {"right": "their beginning is kept", "left": "their end is kept", "middle": "beginning and end are kept"}
 # The share of all tokens lost from which reading in windows is worth a word.
@@ -49,6 +47,6 @@ def cut_note(name: str, rows: int, truncated: int, lost_share: float, max_length
         f"{name}: {truncated:,} of {rows:,} texts ({truncated / rows:.1%}) are longer than {max_length} tokens and are "
         f"cut (--max_length): {KEPT[side]} (--truncation_side {side}), {lost_share:.1%} of all tokens are lost"
     )
-    if name != datasets.Split.TRAIN and lost_share >= NOTABLE:
+    if name != "train" and lost_share >= NOTABLE:
         note += "; `hf-kit evaluate` and `predict` read all of them with --windows"
     return note
