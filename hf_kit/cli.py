@@ -81,6 +81,9 @@ def predict(argv: list[str]) -> None:
     parser.add_argument("--text_pair", help="the second text, where the model reads pairs")
     parser.add_argument("--file", help="csv, tsv, json, jsonl or parquet with the run's text column, or .txt lines")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, all scores in it")
+    parser.add_argument(
+        "--windows", action="store_true", help="read long texts whole, in overlapping windows, and average their logits"
+    )
     parser.error = _argument_error
     if not argv:
         raise UserError('which run? hf-kit predict RUN "a text"')
@@ -93,7 +96,7 @@ def predict(argv: list[str]) -> None:
 
     run = open_run(flags.run)
     rows = _rows(flags, run.task)
-    for row, answer in predict_rows(run, rows):
+    for row, answer in predict_rows(run, rows, windows=flags.windows):
         print(json.dumps(row | answer, ensure_ascii=False) if flags.json else run.task.line(row, answer), flush=True)
 
 

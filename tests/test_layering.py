@@ -17,7 +17,8 @@ ROWS = [
     {"trainer", "progress", "report"},
     {"lora", "families", "precision", "sampler", "run_folder"},
     {"tasks"},
-    {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"},
+    {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"}
+    | {"truncation", "windows"},
     {"arguments", "models"},
     {"recipe", "console", "errors"},
 ]
