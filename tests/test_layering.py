@@ -15,10 +15,10 @@ ROWS = [
     {"run", "evaluation", "prediction", "parsing"},
     {"settings", "scoring", "saved_run"},
     {"trainer", "progress", "report"},
-    {"lora", "families", "precision", "sampler", "run_folder"},
+    {"lora", "families", "precision", "sampler", "run_folder", "word_vectors"},
     {"tasks"},
     {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"},
-    {"arguments", "models"},
+    {"arguments", "models", "vector_file"},
     {"recipe", "console", "errors"},
 ]
 

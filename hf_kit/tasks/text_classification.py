@@ -39,6 +39,7 @@ from hf_kit.loss import ClassificationLoss, class_weights
 from hf_kit.models import own_model_types
 from hf_kit.tasks.task import Prepared, Task
 from hf_kit.tokenizer_training import in_the_class_that_loads, train_tokenizer
+from hf_kit.vector_file import VectorFile
 
 MULTI = "multi_label_classification"
 SINGLE = "single_label_classification"
@@ -215,6 +216,7 @@ class TextClassification(Task):
                 tokenizer_type=model_arguments.tokenizer_type,
                 vocab_size=model_arguments.vocab_size,
                 special_tokens=own.SPECIAL_TOKENS if own else "bert",
+                more_words=VectorFile(model_arguments.word_vectors).words() if model_arguments.word_vectors else (),
             )
             tokenizer = in_the_class_that_loads(tokenizer, config, texts, model_arguments.vocab_size)
         fit_config_to_tokenizer(config, tokenizer, fresh=fresh)
