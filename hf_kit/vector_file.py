@@ -26,6 +26,7 @@ from hf_kit.errors import UserError
 HEAD_BYTES = 1 << 20  # enough for a header and a row of many thousand numbers
 _NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
+_LARGEST = float(np.finfo(np.float32).max)
 _GZIP = b"\x1f\x8b"
 _OTHER_PACKINGS = {b"PK\x03\x04": "zip", b"\xfd7zXZ\x00": "xz", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "zstd"}
 
@@ -105,15 +106,15 @@ class VectorFile:
         """
         fields = row.numbers.split(b" ")
         try:
-            vector = np.array([float(field) for field in fields], dtype=np.float32)
+            vector = np.array([float(field) for field in fields])
         except ValueError:
-            vector = np.full(self.dim, np.nan, dtype=np.float32)
-        if not np.isfinite(vector).all():
-            wrong = next(f for f in fields if not _NUMBER.fullmatch(f) or abs(float(f)) > np.finfo(np.float32).max)
+            vector = np.array([np.nan])
+        if not (np.abs(vector) <= _LARGEST).all():
+            wrong = next(f for f in fields if not _NUMBER.fullmatch(f) or abs(float(f)) > _LARGEST)
             raise self._mistake(
                 row.line, f"`{_shown(wrong)}` in the vector of `{row.word}`; expected {self.dim} finite numbers"
             )
-        return vector
+        return vector.astype(np.float32)
 
     def _check_packing(self, start: bytes) -> None:
         for magic, name in _OTHER_PACKINGS.items():
