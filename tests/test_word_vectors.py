@@ -27,7 +27,6 @@ UNSEEN = "marvellous dreadful Naïve don't ##ing [MASK]".split()  # of no traini
 QUICK = (
     "--model_type=hf_kit_lstm",
     '--config_overrides={"hidden_dim": 16}',
-    "--train_file=reviews.csv",
     "--disable_tqdm=True",
     "--num_train_epochs=2",
     "--baselines=False",
@@ -43,19 +42,41 @@ def write_vectors(path: Path, words: list[str], seed: int = 0, dim: int = DIM) -
     return dict(reversed(list(zip(words, drawn, strict=True))))  # the first one wins
 
 
+def write_files(folder: Path) -> dict[str, np.ndarray]:
+    """`reviews.csv` and `vectors.txt`, which lacks the words `film` and `very`; the vectors."""
+    write_csv(folder / "reviews.csv", reviews(120))
+    words = [w for w in GOOD + BAD + PLAIN if w not in ("film", "very")]
+    return write_vectors(folder / "vectors.txt", [*words, *UNSEEN])
+
+
 @pytest.fixture
 def files(tmp_path):
-    """`reviews.csv` and `vectors.txt`, which lacks the words `film` and `very`."""
-    write_csv(tmp_path / "reviews.csv", reviews(120))
-    words = [w for w in GOOD + BAD + PLAIN if w not in ("film", "very")]
-    return write_vectors(tmp_path / "vectors.txt", [*words, *UNSEEN])
+    return write_files(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def frozen(tmp_path_factory):
+    """The folder of a run with frozen vectors, its data in `reviews.csv` beside it, and the vectors."""
+    folder = tmp_path_factory.mktemp("frozen")
+    vectors = write_files(folder)
+    out = folder / "out"
+    flags = [f"--train_file={folder}/reviews.csv", f"--word_vectors={folder}/vectors.txt", f"--output_dir={out}"]
+    assert main(["train", *QUICK, *flags, "--freeze_word_vectors"]) == 0
+    return out, vectors
+
+
+def train_further(out: Path, *flags: str) -> int:
+    quick = ("--disable_tqdm=True", "--num_train_epochs=1", "--baselines=False")
+    return main(
+        ["train", f"--model_name_or_path={out}", f"--train_file={out.parent}/reviews.csv", *quick, *flags],
+    )
 
 
 def train(*flags: str) -> int:
-    return main(["train", *QUICK, "--word_vectors=vectors.txt", *flags])
+    return main(["train", *QUICK, "--train_file=reviews.csv", "--word_vectors=vectors.txt", *flags])
 
 
-def embedding(folder: str) -> tuple[torch.Tensor, dict[str, int]]:
+def embedding(folder: str | Path) -> tuple[torch.Tensor, dict[str, int]]:
     return load_file(f"{folder}/model.safetensors")["embedding.weight"], AutoTokenizer.from_pretrained(folder).vocab
 
 
@@ -72,54 +93,61 @@ def words_tokenizer(*texts: str, **options):
     return train_tokenizer(texts, tokenizer_type="wordlevel", special_tokens="plain", **options)
 
 
-def test_a_frozen_run_keeps_the_vectors_of_the_file_and_of_unseen_words(files, capsys):
-    assert train("--freeze_word_vectors", "--output_dir=out") == 0
-    printed = capsys.readouterr().out
-    assert "embedding_dim" in printed and "wordlevel" in printed and printed.count("word vectors") >= 3
-    weights, vocabulary = embedding("out")
-    assert json.loads(Path("out/config.json").read_text())["embedding_dim"] == DIM
+def test_a_frozen_run_keeps_the_vectors_of_the_file_and_of_unseen_words(frozen):
+    out, vectors = frozen
+    weights, vocabulary = embedding(out)
+    assert json.loads((out / "config.json").read_text())["embedding_dim"] == DIM
     for word in (*GOOD, *BAD, "hotel", "marvellous", "dreadful"):
-        np.testing.assert_array_equal(weights[vocabulary[word]].numpy(), files[word])
-    np.testing.assert_array_equal(weights[vocabulary["naive"]].numpy(), files["Naïve"])
+        np.testing.assert_array_equal(weights[vocabulary[word]].numpy(), vectors[word])
+    np.testing.assert_array_equal(weights[vocabulary["naive"]].numpy(), vectors["Naïve"])
     # What the tokenizer would split can never be met in a text.
     assert not {"don't", "##ing", "Naïve"} & set(vocabulary)
     assert weights[vocabulary["film"]].abs().min() > 0
     assert weights[0].abs().max() == 0  # padding
 
 
-def test_tuned_vectors_start_at_the_file_and_move(files):
+def test_frozen_vectors_have_no_optimizer_state(frozen):
+    checkpoint = next(frozen[0].glob("checkpoint-*"))
+    state = torch.load(checkpoint / "optimizer.pt", weights_only=True)["state"]
+    shape = embedding(frozen[0])[0].shape
+    assert state and all(value.shape != shape for slot in state.values() for value in slot.values())
+
+
+def test_frozen_vectors_stay_frozen_when_the_folder_is_trained_further(frozen):
+    before, _ = embedding(frozen[0])
+    assert train_further(frozen[0], "--output_dir=second") == 0
+    assert torch.equal(embedding("second")[0], before)
+    facts = json.loads(Path("second/results.json").read_text())["training"]
+    assert facts["parameters"] - facts["trained_parameters"] == before.numel()
+    assert train_further(frozen[0], "--output_dir=third", '--config_overrides={"freeze_embeddings": false}') == 0
+    assert not torch.equal(embedding("third")[0], before)
+
+
+def test_lora_on_a_run_with_frozen_vectors_leaves_them_alone(frozen):
+    assert train_further(frozen[0], "--use_peft", "--output_dir=adapted") == 0
+    assert torch.equal(embedding("adapted/merged")[0], embedding(frozen[0])[0])
+
+
+def test_a_run_folder_with_frozen_vectors_loads_through_the_auto_classes(frozen):
+    model = AutoModelForSequenceClassification.from_pretrained(frozen[0])
+    assert not model.embedding.weight.requires_grad
+    assert torch.equal(model.embedding.weight, embedding(frozen[0])[0])
+
+
+def test_tuned_vectors_start_at_the_file_and_move(files, capsys):
     assert train("--output_dir=tuned") == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["embedding_dim", "16", "word", "vectors"] in rows and [
+        "tokenizer_type",
+        "wordlevel",
+        "word",
+        "vectors",
+    ] in rows
     weights, vocabulary = embedding("tuned")
     moved = np.abs(weights[vocabulary["hotel"]].numpy() - files["hotel"]).max()
     assert 0 < moved < 0.2
     np.testing.assert_array_equal(weights[vocabulary["marvellous"]].numpy(), files["marvellous"])  # no gradient
     assert weights[0].abs().max() == 0
-
-
-def test_frozen_vectors_stay_frozen_when_the_folder_is_trained_further(files):
-    assert train("--freeze_word_vectors", "--output_dir=first") == 0
-    further = ["--train_file=reviews.csv", "--disable_tqdm=True", "--num_train_epochs=1", "--baselines=False"]
-    assert main(["train", "--model_name_or_path=first", "--output_dir=second", *further]) == 0
-    assert torch.equal(embedding("first")[0], embedding("second")[0])
-    facts = json.loads(Path("second/results.json").read_text())["training"]
-    assert facts["parameters"] - facts["trained_parameters"] == embedding("second")[0].numel()
-    thaw = '--config_overrides={"freeze_embeddings": false}'
-    assert main(["train", "--model_name_or_path=first", "--output_dir=third", thaw, *further]) == 0
-    assert not torch.equal(embedding("first")[0], embedding("third")[0])
-
-
-def test_frozen_vectors_have_no_optimizer_state(files):
-    assert train("--freeze_word_vectors", "--output_dir=out") == 0
-    checkpoint = next(Path("out").glob("checkpoint-*"))
-    state = torch.load(checkpoint / "optimizer.pt", weights_only=True)["state"]
-    assert state and all(value.shape != embedding("out")[0].shape for slot in state.values() for value in slot.values())
-
-
-def test_lora_on_a_run_with_frozen_vectors_leaves_them_alone(files):
-    assert train("--freeze_word_vectors", "--output_dir=base") == 0
-    flags = ["--train_file=reviews.csv", "--disable_tqdm=True", "--num_train_epochs=1", "--baselines=False"]
-    assert main(["train", "--model_name_or_path=base", "--use_peft", "--output_dir=adapted", *flags]) == 0
-    assert torch.equal(embedding("base")[0], embedding("adapted/merged")[0])
 
 
 def test_the_file_counts_by_its_content_and_only_the_recipe_names_it(files, tmp_path, capsys):
@@ -169,10 +197,6 @@ def test_mistakes_are_told_before_any_work(files, capsys, monkeypatch, flags, me
     model = [] if any("--model" in flag for flag in flags) else ["--model_type=hf_kit_lstm"]
     assert main(["train", "--train_file=reviews.csv", *model, *flags]) == 1
     assert message in " ".join(capsys.readouterr().err.split())
-
-
-def test_the_widths_own_name_may_agree_with_the_file(files):
-    assert train("--output_dir=out", '--config_overrides={"embedding_dim": 16, "hidden_dim": 8}') == 0
 
 
 def test_a_token_takes_the_exact_word_first_then_the_first_that_is_written_otherwise(tmp_path):
@@ -266,10 +290,3 @@ def test_a_checkpoints_own_tokenizer_finds_its_pieces(files, tmp_path):
     assert vocabulary == tokenizer.vocab
     for token in set(vocabulary) - {"[PAD]"}:
         np.testing.assert_array_equal(weights[vocabulary[token]].numpy(), drawn[token])
-
-
-def test_a_run_folder_with_vectors_loads_through_the_auto_classes(files):
-    assert train("--freeze_word_vectors", "--output_dir=out") == 0
-    model = AutoModelForSequenceClassification.from_pretrained("out")
-    assert not model.embedding.weight.requires_grad
-    assert torch.equal(model.embedding.weight, embedding("out")[0])
