@@ -15,11 +15,11 @@ ROWS = [
     {"run", "evaluation", "prediction", "parsing", "doctor"},
     {"settings", "scoring", "saved_run", "seeds"},
     {"trainer", "progress", "report"},
-    {"lora", "families", "precision", "sampler", "run_folder"},
+    {"lora", "families", "precision", "sampler", "run_folder", "word_vectors"},
     {"tasks"},
     {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"}
     | {"truncation", "windows"},
-    {"arguments", "models"},
+    {"arguments", "models", "vector_file"},
     {"recipe", "console", "errors"},
 ]
 

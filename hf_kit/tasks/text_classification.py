@@ -40,6 +40,7 @@ from hf_kit.metrics.thresholds import tune_thresholds
 from hf_kit.models import own_model_types
 from hf_kit.tasks.task import Prepared, Task
 from hf_kit.tokenizer_training import in_the_class_that_loads, train_tokenizer
+from hf_kit.vector_file import VectorFile
 from hf_kit.windows import windows_note
 
 MULTI = "multi_label_classification"
@@ -253,6 +254,7 @@ class TextClassification(Task):
                 tokenizer_type=model_arguments.tokenizer_type,
                 vocab_size=model_arguments.vocab_size,
                 special_tokens=own.SPECIAL_TOKENS if own else "bert",
+                more_words=VectorFile(model_arguments.word_vectors).words() if model_arguments.word_vectors else (),
             )
             tokenizer = in_the_class_that_loads(tokenizer, config, texts, model_arguments.vocab_size)
         fit_config_to_tokenizer(config, tokenizer, fresh=fresh)
