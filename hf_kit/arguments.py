@@ -94,6 +94,13 @@ class ModelArguments:
         default="wordpiece", metadata={"help": "The kind of tokenizer trained on the data for a fresh model."}
     )
     vocab_size: int = field(default=10000, metadata={"help": "The most entries in a tokenizer trained on the data."})
+    word_vectors: str | None = field(
+        default=None,
+        metadata={
+            "help": "Pretrained word vectors as text (GloVe, word2vec, fastText; .gz too): a fresh LSTM's embedding."
+        },
+    )
+    freeze_word_vectors: bool = field(default=False, metadata={"help": "Keep the word vectors as they are."})
 
 
 @dataclass

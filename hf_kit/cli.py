@@ -15,18 +15,19 @@ usage: hf-kit COMMAND ...
   hf-kit train [RECIPE.yaml] [--flag value ...]   train, score and save a model; no argument: the quickstart
   hf-kit evaluate RUN --test_file FILE            score a finished run on other rows
   hf-kit predict RUN "a text" ["another" ...]     label texts (or --file FILE, or lines on standard input)
+  hf-kit doctor [--json]                          what this machine has, what is not well, and how to mend it
 
   hf-kit COMMAND --help     the flags of one command
   hf-kit --version
 
 RUN is a run folder or the Hub id of one. On several GPUs: accelerate launch recipes/train.py RECIPE.yaml ...
-Exit status: 0 done, 1 a mistake to mend (said in one line), 130 interrupted."""
+Exit status: 0 done, 1 a mistake to mend (said in one line) or a machine that cannot train (doctor), 130 interrupted."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; the exit status."""
     argv = sys.argv[1:] if argv is None else argv
-    commands = {"train": train, "evaluate": evaluate, "predict": predict}
+    commands = {"train": train, "evaluate": evaluate, "predict": predict, "doctor": doctor}
     if not argv or argv[0] in ("-h", "--help"):
         print(HELP)
         return 0
@@ -38,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
             from hf_kit.errors import nearest
 
             raise UserError(f"there is no command `{argv[0]}`{nearest(argv[0], commands)} See hf-kit --help")
-        commands[argv[0]](argv[1:])
+        return commands[argv[0]](argv[1:]) or 0
     except UserError as mistake:
         console.error(str(mistake))
         return 1
@@ -80,6 +81,9 @@ def predict(argv: list[str]) -> None:
     parser.add_argument("--text_pair", help="the second text, where the model reads pairs")
     parser.add_argument("--file", help="csv, tsv, json, jsonl or parquet with the run's text column, or .txt lines")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, all scores in it")
+    parser.add_argument(
+        "--windows", action="store_true", help="read long texts whole, in overlapping windows, and average their logits"
+    )
     parser.error = _argument_error
     if not argv:
         raise UserError('which run? hf-kit predict RUN "a text"')
@@ -92,12 +96,37 @@ def predict(argv: list[str]) -> None:
 
     run = open_run(flags.run)
     rows = _rows(flags, run.task)
-    for row, answer in predict_rows(run, rows):
+    for row, answer in predict_rows(run, rows, windows=flags.windows):
         print(json.dumps(row | answer, ensure_ascii=False) if flags.json else run.task.line(row, answer), flush=True)
 
 
-def _argument_error(message: str):
-    raise UserError(f"{message} (see hf-kit predict --help)")
+def doctor(argv: list[str]) -> int:
+    """hf-kit doctor; 1 where training could not run."""
+    parser = argparse.ArgumentParser(
+        prog="hf-kit doctor",
+        description="What this machine has (Python, packages, GPU and driver, memory, disk, the Hub, measured speed),"
+        " what is not well, and the command that mends it; about ten seconds. Exit status 1: training could not run.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output, and nothing else")
+    parser.error = lambda message: _argument_error(message, "doctor")
+    flags = parser.parse_args(argv)
+
+    from hf_kit.doctor import diagnose
+    from hf_kit.doctor.output import as_json, show
+
+    if sys.stderr.isatty():
+        print("looking at this machine, for some ten seconds ...", file=sys.stderr)
+    findings = diagnose()
+    if flags.json:
+        print(json.dumps(as_json(findings), ensure_ascii=False))
+    else:
+        show(findings)
+    return int(any(f.status == "error" for f in findings))
+
+
+def _argument_error(message: str, command: str = "predict"):
+    raise UserError(f"{message} (see hf-kit {command} --help)")
 
 
 def _rows(flags: argparse.Namespace, task) -> Iterator:

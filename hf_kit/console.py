@@ -6,11 +6,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import rich.box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 _to_stderr = False
 
 
@@ -30,42 +25,52 @@ def everything_to_stderr(wanted: bool = True) -> Iterator[None]:
         _to_stderr = before
 
 
-def _console(stderr: bool = False) -> Console:
+def _console(stderr: bool = False):
+    # Loaded here: `hf-kit doctor` must start, and say so, where rich is missing.
+    from rich.console import Console
+
     # Made per call: pytest and notebooks swap sys.stdout. A pipe has no width; 110 keeps tables on one line.
     stream = sys.stderr if stderr or _to_stderr else sys.stdout
     width = shutil.get_terminal_size((110, 24)).columns if stream.isatty() else 110
     return Console(file=stream, width=width, highlight=False, soft_wrap=True)
 
 
+def _print(message: str, style: str = "", stderr: bool = False) -> None:
+    if is_main_process():
+        from rich.text import Text
+
+        _console(stderr).print(Text(message, style=style))
+
+
 def say(message: str = "") -> None:
     """Print one line (or several) on the main process."""
-    if is_main_process():
-        _console().print(Text(message))
+    _print(message)
 
 
 def heading(message: str) -> None:
     """Print the name of the stage that begins."""
-    if is_main_process():
-        _console().print(Text(f"\n{message}", style="bold"))
+    _print(f"\n{message}", style="bold")
 
 
 def warn(message: str) -> None:
     """Print a warning that the user should act on, to stderr."""
-    if is_main_process():
-        _console(stderr=True).print(Text(f"warning: {message}", style="yellow"))
+    _print(f"warning: {message}", style="yellow", stderr=True)
 
 
 def error(message: str) -> None:
     """Print the one clear error, to stderr."""
-    if is_main_process():
-        _console(stderr=True).print(Text(f"error: {message}", style="bold red"))
+    _print(f"error: {message}", style="bold red", stderr=True)
 
 
 def table(columns: list[str], rows: list[list], title: str | None = None) -> None:
     """Print rows under their columns. Floats are shown with four decimals; numbers stand to the right."""
     if not is_main_process():
         return
-    out = Table(*columns, title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, pad_edge=False)
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    out = Table(*columns, title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for i, column in enumerate(out.columns):
         if rows and all(isinstance(row[i], (int, float)) or row[i] is None for row in rows):
             column.justify = "right"

@@ -5,6 +5,7 @@ import tempfile
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from transformers import ProgressCallback
 
 from hf_kit import console, report
@@ -30,6 +31,9 @@ class EvaluateArguments:
     dataset_revision: str | None = field(default=None, metadata={"help": "The Hub data set's branch, tag or commit."})
     test_split_name: str | None = field(default=None, metadata={"help": "The split to score, if not `test`."})
     per_device_eval_batch_size: int = field(default=64, metadata={"help": "Rows per forward pass."})
+    windows: bool = field(
+        default=False, metadata={"help": "Read long texts whole, in overlapping windows, and average their logits."}
+    )
 
 
 def evaluate(run_name: str, data: EvaluateArguments, flags: Any = None) -> dict[str, Any]:
@@ -58,7 +62,8 @@ def evaluate(run_name: str, data: EvaluateArguments, flags: Any = None) -> dict[
     rows = run.task.encode(raw.test, "test")
     if "labels" not in rows.column_names:
         raise UserError("these rows have no labels to score against; `hf-kit predict RUN --file ...` labels them")
-    inputs, notes = run.task.preprocess(rows, run.processor, "test")
+    preprocess = run.task.preprocess_windows if data.windows else run.task.preprocess
+    inputs, notes = preprocess(rows, run.processor, "test")
     for note in notes:
         console.say(f"  {note}")
     with tempfile.TemporaryDirectory() as scratch:
@@ -87,7 +92,10 @@ def evaluate(run_name: str, data: EvaluateArguments, flags: Any = None) -> dict[
         )
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(Progress)
-        output = trainer.predict(inputs, metric_key_prefix="test")
+        if data.windows:
+            output = trainer.predict_windows(inputs, np.asarray(rows.with_format("numpy")["labels"][:]))
+        else:
+            output = trainer.predict(inputs, metric_key_prefix="test")
     columns, details = run.task.details(output.predictions, output.label_ids)
     scores = plain_scores(output.metrics, "test")
     for doubt in run.task.doubts(output.predictions, output.label_ids, "test"):

@@ -35,9 +35,13 @@ class Run:
     def _saved(self) -> SavedRun:
         return open_run(str(self.folder))
 
-    def predict(self, rows: Sequence[str | tuple[str, str] | dict]) -> list[dict[str, Any]]:
-        """The model's answers for texts, for pairs of texts, or for rows as dictionaries."""
-        return [answer for _, answer in predict(self._saved, rows)]
+    def predict(self, rows: Sequence[str | tuple[str, str] | dict], *, windows: bool = False) -> list[dict[str, Any]]:
+        """The model's answers for texts, for pairs of texts, or for rows as dictionaries.
+
+        Args:
+            windows: read texts too long for the model whole, in overlapping windows, and average their logits.
+        """
+        return [answer for _, answer in predict(self._saved, rows, windows=windows)]
 
     def evaluate(self, **flags: Any) -> dict[str, Any]:
         """Score other rows; flags as those of `hf-kit evaluate`, e.g. `test_file="x.csv", text_column="body"`."""

@@ -34,6 +34,8 @@ OF_THE_FAMILY = (
     "learning_rate num_train_epochs lr_scheduler_type warmup_steps weight_decay tokenizer_type vocab_size".split()
 )
 
+WORD_VECTORS = ("word_vectors", "freeze_word_vectors")  # of a fresh LSTM; no other model takes them
+
 
 class _Parser(HfArgumentParser):
     """Raises `UserError` where argparse would print its usage and exit with 2: launchers make a traceback of that."""
@@ -179,7 +181,7 @@ def _drop_what_the_line_replaces(recipe: dict[str, Any], line: dict[str, Any]) -
     model = ("model_name_or_path", "model_type")
     if any(line.get(name) not in (None, recipe.get(name)) for name in model):
         another_kind = "model_name_or_path" not in line or "model_type" in recipe
-        for name in (*model, "model_revision", "config_overrides", "tokenizer_name"):
+        for name in (*model, "model_revision", "config_overrides", "tokenizer_name", *WORD_VECTORS):
             recipe.pop(name, None)
         for name in OF_THE_FAMILY if another_kind else ():
             recipe.pop(name, None)

@@ -9,6 +9,7 @@ import torch
 
 from hf_kit.sampler import LongestFirstSampler, row_lengths
 from hf_kit.saved_run import SavedRun
+from hf_kit.windows import average_windows
 
 
 def best_device() -> torch.device:
@@ -18,24 +19,27 @@ def best_device() -> torch.device:
 
 
 def predict(
-    run: SavedRun, items: Iterable[Any], batch_size: int = 64, window: int = 2048
+    run: SavedRun, items: Iterable[Any], batch_size: int = 64, block: int = 2048, windows: bool = False
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Yield `(input row, answer)` for every input, in order, computed in float32.
 
     Args:
         items: what `Task.input_row` takes: for text classification a text, a pair of texts or a dictionary of them.
         batch_size: rows per forward pass.
-        window: rows tokenized and sorted by length together; 1 answers each line of a live stream at once.
+        block: rows tokenized and sorted by length together; 1 answers each line of a live stream at once.
+        windows: read an input too long for the model whole, in overlapping windows, and average their logits.
 
     Raises:
-        UserError: an input that this model does not read.
+        UserError: an input that this model does not read; `windows` with a task that reads its inputs whole.
     """
     device = best_device()
     run.model.to(device)
     collate = run.task.collator(run.processor)
+    preprocess = run.task.preprocess_windows if windows else run.task.preprocess
     items = iter(items)
-    while rows := [run.task.input_row(item) for item in islice(items, window)]:
-        inputs, _ = run.task.preprocess(run.task.input_dataset(rows), run.processor, "input", cached=False)
+    while rows := [run.task.input_row(item) for item in islice(items, block)]:
+        inputs, _ = preprocess(run.task.input_dataset(rows), run.processor, "input", cached=False)
+        row = np.asarray(inputs["row"][:]) if windows else None
         order = LongestFirstSampler(row_lengths(inputs)).order
         names = [n for n in inputs.column_names if n in run.processor.model_input_names]
         inputs = inputs.select_columns(names)
@@ -45,4 +49,7 @@ def predict(
             with torch.inference_mode():
                 logits = run.model(**{k: v.to(device) for k, v in batch.items()}).logits
             outputs.append(logits.float().cpu().numpy())
-        yield from zip(rows, run.task.decode(np.concatenate(outputs)[np.argsort(order)]), strict=True)
+        predictions = np.concatenate(outputs)[np.argsort(order)]
+        if windows:
+            predictions = average_windows(predictions, row, len(rows))
+        yield from zip(rows, run.task.decode(predictions), strict=True)

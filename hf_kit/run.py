@@ -12,7 +12,7 @@ import transformers
 from transformers import EarlyStoppingCallback, PreTrainedConfig, PrinterCallback, ProgressCallback, set_seed
 
 import hf_kit
-from hf_kit import backbone, console, lora, report, run_folder, scoring, seeds, settings
+from hf_kit import backbone, console, lora, report, run_folder, scoring, seeds, settings, word_vectors
 from hf_kit.arguments import DATA_SOURCES, NOT_IN_FINGERPRINT, Arguments
 from hf_kit.data import DataChecks, check_files_exist, load_splits, show_checks
 from hf_kit.errors import UserError, nearest
@@ -21,6 +21,7 @@ from hf_kit.sampler import bucketed_order, padding_share, row_lengths
 from hf_kit.tasks import find_task
 from hf_kit.tasks.task import Prepared, Task
 from hf_kit.trainer import KitTrainer
+from hf_kit.vector_file import VectorFile
 
 
 def train(arguments: Arguments) -> Path:
@@ -54,7 +55,7 @@ def train(arguments: Arguments) -> Path:
         console.say(f"This run is finished: {folder}")
         report.show_finished(folder)
         return folder
-    settings.print_configuration(arguments)
+    settings.print_configuration(arguments, config)
 
     console.heading("Data checks")
     fresh = arguments.model.model_name_or_path is None
@@ -103,6 +104,9 @@ def train_model(
     `task` and `config` are this model's own: what its validation rows settle is written to them.
     """
     base = backbone.load_model(arguments.model, config, task.auto_class, arguments.training.seed)
+    if arguments.model.word_vectors:
+        file = VectorFile(arguments.model.word_vectors)
+        word_vectors.fill_embedding(base.model, processor, file, inputs["train"])
     head = backbone.head_modules(base.model)
     model = lora.add_lora(base, arguments.lora, task.peft_task_type) if arguments.lora.use_peft else base.model
     describe_model(model, base)
@@ -175,10 +179,12 @@ def settle_folder(
     arguments: Arguments, prepared: Prepared, config: PreTrainedConfig
 ) -> tuple[Path, str, dict[str, Any]]:
     """The run folder, what it is to this run ("new", "unfinished", "finished"), and the fingerprint's parts."""
-    # Rows and checkpoints count by their contents, wherever they lie.
-    left_out = NOT_IN_FINGERPRINT | DATA_SOURCES | {"model_name_or_path"}
+    # Rows, checkpoints and word vectors count by their contents, wherever they lie.
+    left_out = NOT_IN_FINGERPRINT | DATA_SOURCES | {"model_name_or_path", "word_vectors"}
     parts = {k: v for k, v in arguments.values().items() if k not in left_out}
     parts |= {f"{name} rows": run_folder.hash_rows(split) for name, split in prepared.splits().items()}
+    if arguments.model.word_vectors:
+        parts["word vectors"] = run_folder.hash_file(VectorFile(arguments.model.word_vectors).path)
     name = arguments.model.model_name_or_path
     if name is None:
         label = config.model_type

@@ -26,6 +26,12 @@ def fingerprint(parts: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
+def hash_file(path: Path) -> str:
+    """sha256 of a file's content, 64 hex digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def hash_folder(folder: Path) -> str:
     """sha256 over names and contents of a model folder's own files (no sub-folders)."""
     total = hashlib.sha256()

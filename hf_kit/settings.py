@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedConfig
 from transformers.trainer_utils import SchedulerType
 
-from hf_kit import backbone, console, lora
+from hf_kit import backbone, console, lora, word_vectors
 from hf_kit.arguments import Arguments, KitTrainingArguments
 from hf_kit.families import family_defaults
 from hf_kit.precision import choose_precision
@@ -28,7 +28,10 @@ def use_the_cores(training: KitTrainingArguments) -> None:
 def settle_settings(arguments: Arguments) -> PreTrainedConfig:
     """Fill what the user left open: by the model's family, by the device. The model's configuration, loaded."""
     training = arguments.training
+    vectors = word_vectors.settle(arguments)
     config = backbone.load_config(arguments.model)
+    if vectors:
+        word_vectors.configure(arguments, config, vectors)
     pretrained = arguments.model.model_name_or_path is not None
     if arguments.lora.use_peft:
         lora.check_lora(arguments.lora, config.model_type, pretrained)
@@ -61,10 +64,12 @@ def settle_settings(arguments: Arguments) -> PreTrainedConfig:
     return config
 
 
-def print_configuration(arguments: Arguments) -> None:
+def print_configuration(arguments: Arguments, config: PreTrainedConfig) -> None:
     """The values in effect that somebody set or that matter most, and who set each."""
     always = "seed per_device_train_batch_size gradient_accumulation_steps optim output_dir".split()
     values = arguments.values()
+    if arguments.sources.get("embedding_dim"):
+        values["embedding_dim"] = config.embedding_dim
     names = [n for n in values if n in always or arguments.sources.get(n)]
     order = {"command line": 0, "recipe": 1}
     names.sort(key=lambda n: order.get(arguments.sources.get(n, ""), 2))

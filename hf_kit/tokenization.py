@@ -2,9 +2,9 @@
 
 Deliberately different from the usual code:
 
-- Texts are encoded whole and cut here. That tells exactly which texts were cut, leaves no truncation setting behind in
-  the tokenizer that is saved, and avoids the library's overflow pieces, whose number is the product of both sides of a
-  pair (a thousand long pairs cut to 32 tokens: over a minute).
+- Texts are encoded whole and cut here (`truncation.py`), or split into windows (`windows.py`). That tells exactly which
+  texts were cut, leaves no truncation setting behind in the tokenizer that is saved, and avoids the library's overflow
+  pieces, whose number is the product of both sides of a pair (a thousand long pairs cut to 32 tokens: over a minute).
 - The cache of a tokenized data set is keyed by texts and tokenizer, never by the fingerprint of a function: a
   tokenizer's pickle changes with use.
 """
@@ -25,6 +25,8 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
 from hf_kit.errors import UserError
+from hf_kit.truncation import kept_tokens
+from hf_kit.windows import window_tokens
 
 DEFAULT_MAX_LENGTH = 512
 # Their position table begins with the rows up to the padding index, which no token uses.
@@ -32,7 +34,7 @@ POSITIONS_AFTER_PADDING = frozenset(
     "camembert data2vec-text esm ibert longformer luke markuplm mpnet roberta roberta-prelayernorm xlm-roberta "
     "xlm-roberta-xl xmod lilt layoutlmv3".split()
 )
-CACHE_SCHEMA = 1  # raise it when the columns below or their meaning change
+CACHE_SCHEMA = 2  # raise it when the columns below or their meaning change
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -107,10 +109,17 @@ def effective_max_length(
 
 
 class TokenizedDataset(NamedTuple):
-    """What `tokenize_dataset` gives: the rows, how many texts (or pairs) were cut, and whether the cache had them."""
+    """What `tokenize_dataset` gives.
+
+    Attributes:
+        truncated: how many texts (or pairs) are longer than `max_length`.
+        lost_share: the share of all tokens (special ones included) that no input holds, 0 to 1.
+        from_cache: nothing had to be tokenized.
+    """
 
     dataset: datasets.Dataset
     truncated: int
+    lost_share: float
     from_cache: bool
 
 
@@ -121,18 +130,24 @@ def tokenize_dataset(
     text_pair_column: str | None = None,
     *,
     max_length: int,
+    truncation_side: str = "right",
+    windows: bool = False,
     cache_dir: str | os.PathLike | None = None,
     description: str = "Tokenizing",
 ) -> TokenizedDataset:
     """Token ids of every row, cut to `max_length` tokens (special ones included), not padded.
 
-    Columns: `input_ids`, `token_type_ids` where the tokenizer's model takes them, `length`, `truncated` (whether the
-    row was cut), and `labels` where `dataset` has them. There is no attention mask: `DataCollatorWithPadding` makes it
-    from the lengths. The longer text of a pair is cut first, as `tokenizer(..., truncation=True)` would.
+    Columns: `input_ids`, `token_type_ids` where the tokenizer's model takes them, `length`, `whole` (the length before
+    the cut), and `labels` where `dataset` has them. There is no attention mask: `DataCollatorWithPadding` makes it from
+    the lengths. The longer text of a pair is cut first, as `tokenizer(..., truncation=True)` would; `truncation_side`
+    is `right`, `left` or `middle` (see `truncation.py`).
+
+    With `windows`, a row longer than `max_length` becomes several inputs that hold all of it (see `windows.py`). The
+    column `row` says whose each input is, in ascending order; there are no `whole` and `labels`, which belong to rows.
 
     The result is memory-mapped from `cache_dir/hf_kit/tokenized-<key>.arrow` (`cache_dir`: that of `datasets`), where
-    the key covers texts, tokenizer and `max_length` but not the labels. The file ends in its own checksum; one that is
-    damaged is written again. It is written aside and renamed, so processes may race. The progress bar, named
+    the key covers texts, tokenizer and the settings here but not the labels. The file ends in its own checksum; one
+    that is damaged is written again. It is written aside and renamed, so processes may race. The progress bar, named
     `description`, is shown only when there is work to do.
 
     Raises `UserError` for a data set without rows and for a tokenizer without a fast version.
@@ -147,8 +162,8 @@ def tokenize_dataset(
     state["truncation"] = state["padding"] = None  # left behind by whoever called the tokenizer last
     serialized = json.dumps(state)
     with_types = "token_type_ids" in tokenizer.model_input_names
-    side = tokenizer.truncation_side
-    settings = [CACHE_SCHEMA, tokenizers.__version__, max_length, with_types, side, text_pair_column is not None]
+    how = {"max_length": max_length, "side": truncation_side, "windows": windows, "with_types": with_types}
+    settings = [CACHE_SCHEMA, tokenizers.__version__, how, text_pair_column is not None]
     key = _content_key(texts, json.dumps(settings) + serialized)
 
     folder = Path(cache_dir or datasets.config.HF_DATASETS_CACHE) / "hf_kit"
@@ -160,8 +175,9 @@ def tokenize_dataset(
         with tempfile.TemporaryDirectory(dir=folder, prefix="writing-") as aside:
             written = Path(aside) / path.name
             texts.map(
-                lambda table: _encode(table, backend, max_length, side, with_types),
+                lambda table, rows: _encode(table, rows, backend, **how),
                 batched=True,
+                with_indices=True,
                 remove_columns=texts.column_names,
                 cache_file_name=str(written),
                 load_from_cache_file=False,
@@ -171,43 +187,44 @@ def tokenize_dataset(
             _seal(written)
             os.replace(written, path)
     tokenized = datasets.Dataset.from_file(str(path), split=dataset.split)
-    truncated = pc.sum(tokenized.data["truncated"]).as_py()
-    if "labels" in dataset.column_names:
+    whole, lost = tokenized.data["whole"], pc.sum(tokenized.data["lost"]).as_py()
+    truncated, tokens = pc.sum(pc.greater(whole, max_length)).as_py(), pc.sum(whole).as_py()
+    tokenized = tokenized.remove_columns(["whole", "lost"] if windows else ["lost", "row"])
+    if "labels" in dataset.column_names and not windows:
         labels = dataset.select_columns("labels").with_format("arrow")[:]["labels"]
         tokenized = tokenized.add_column("labels", labels, feature=dataset.features["labels"])
-    return TokenizedDataset(tokenized, truncated, from_cache)
+    return TokenizedDataset(tokenized, truncated, lost / max(tokens, 1), from_cache)
 
 
-def _encode(table: pa.Table, backend: Tokenizer, max_length: int, side: str, with_types: bool) -> pa.Table:
+def _encode(
+    table: pa.Table, rows: list[int], backend: Tokenizer, max_length: int, side: str, windows: bool, with_types: bool
+) -> pa.Table:
     columns = [column.to_pylist() for column in table.columns]
     encodings = backend.encode_batch_fast(columns[0] if len(columns) == 1 else list(zip(*columns, strict=True)))
-    ids, types, truncated = [], [], []
-    for encoding in encodings:
-        row, row_types = encoding.ids, encoding.type_ids
-        truncated.append(len(row) > max_length)
-        if len(row) > max_length:
-            kept = _kept_tokens(encoding.sequence_ids, max_length, side)
-            row, row_types = [row[i] for i in kept], [row_types[i] for i in kept]
-        ids.append(row)
-        types.append(row_types)
+    ids, types, whose, whole, lost = [], [], [], [], []
+    for row, encoding in zip(rows, encodings, strict=True):
+        row_ids, row_types = encoding.ids, encoding.type_ids
+        if len(row_ids) <= max_length:
+            ids.append(row_ids)
+            types.append(row_types)
+            whose.append(row)
+            whole.append(len(row_ids))
+            lost.append(0)
+            continue
+        sequences = encoding.sequence_ids
+        pieces = window_tokens(sequences, max_length, side) if windows else [kept_tokens(sequences, max_length, side)]
+        ids += [[row_ids[i] for i in piece] for piece in pieces]
+        types += [[row_types[i] for i in piece] for piece in pieces]
+        whose += [row] * len(pieces)
+        # A row's counts stand at its first input.
+        whole += [len(row_ids)] + [0] * (len(pieces) - 1)
+        lost += [len(row_ids) - len(set().union(*pieces))] + [0] * (len(pieces) - 1)
     out = {"input_ids": pa.array(ids, pa.list_(pa.int32()))}
     if with_types:
         out["token_type_ids"] = pa.array(types, pa.list_(pa.int8()))
-    out["length"] = pa.array(map(len, ids), pa.int32())
-    out["truncated"] = pa.array(truncated)
+    out |= {"length": pa.array(map(len, ids), pa.int32()), "row": pa.array(whose, pa.int64())}
+    out |= {"whole": pa.array(whole, pa.int32()), "lost": pa.array(lost, pa.int32())}
     return pa.table(out)
-
-
-def _kept_tokens(sequence_ids: list[int | None], max_length: int, side: str) -> list[int]:
-    """Which tokens stay: all special ones (None), and of the texts (0, 1) what a "longest first" cut leaves."""
-    places = [[i for i, sequence in enumerate(sequence_ids) if sequence == n] for n in (None, 0, 1)]
-    special, first, second = places
-    room = max_length - len(special)
-    shorter = min(len(first), len(second), room // 2)
-    # The text that is shorter keeps up to half of the room, and the other one the rest.
-    kept = (room - shorter, shorter) if len(first) > len(second) else (shorter, room - shorter)
-    cut = [text[: kept[n]] if side == "right" else text[len(text) - kept[n] :] for n, text in enumerate(places[1:])]
-    return sorted([*special, *cut[0], *cut[1]])
 
 
 def _content_key(texts: datasets.Dataset, settings: str) -> str:

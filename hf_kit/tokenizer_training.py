@@ -37,6 +37,7 @@ def train_tokenizer(
     tokenizer_type: Literal["wordpiece", "bpe", "unigram", "wordlevel"] = "wordpiece",
     vocab_size: int = 10000,
     special_tokens: Literal["bert", "plain"] = "bert",
+    more_words: Iterable[str] = (),
 ) -> PreTrainedTokenizerFast:
     """A lower-casing tokenizer learned from `texts` and nothing else; the same texts give the same files.
 
@@ -49,6 +50,10 @@ def train_tokenizer(
     ("bert"), or leaves it bare, a pair as `A [SEP] B` without token types ("plain"). [CLS] is also the bos token and
     [SEP] the eos token, where decoders look for them. Padding is on the right, with id 0. `vocab_size` is a cap that
     counts the special tokens; `len(tokenizer)` is the true size. The caller sets `model_max_length`.
+
+    `more_words` fill the places that the texts' own words leave in a `wordlevel` vocabulary, in their order: words that
+    have a vector, so that a new text's word can be known though no training text has it. The other kinds build unknown
+    words from pieces and take none.
 
     Raises `UserError` for an unknown type or frame, a cap without room for text, or texts that are all blank.
     """
@@ -71,6 +76,8 @@ def train_tokenizer(
         )
 
     backend = TRAINERS[tokenizer_type](texts, vocab_size)
+    if tokenizer_type == "wordlevel":
+        _fill_up(backend, more_words, vocab_size)
     backend.add_special_tokens(SPECIAL_TOKENS)
     single, pair, model_inputs = TEMPLATES[special_tokens]
     ids = [(token, backend.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
@@ -179,6 +186,18 @@ def _wordlevel(texts: list[str], vocab_size: int) -> Tokenizer:
     trainer = trainers.WordLevelTrainer(special_tokens=SPECIAL_TOKENS, **_trainer_options(vocab_size))
     backend.train_from_iterator(texts, trainer, length=len(texts))
     return backend
+
+
+def _fill_up(backend: Tokenizer, words: Iterable[str], vocab_size: int) -> None:
+    """Add words, as the tokenizer writes them, up to `vocab_size`; not those that it would split."""
+    vocabulary = backend.get_vocab()
+    for word in words:
+        if len(vocabulary) >= vocab_size:
+            break
+        word = backend.normalizer.normalize_str(word).strip()
+        if word not in vocabulary and [w for w, _ in backend.pre_tokenizer.pre_tokenize_str(word)] == [word]:
+            vocabulary[word] = len(vocabulary)
+    backend.model = models.WordLevel(vocab=vocabulary, unk_token="[UNK]")
 
 
 TRAINERS: dict[str, Callable[[list[str], int], Tokenizer]] = {

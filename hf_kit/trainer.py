@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from datasets import Dataset
 from torch.utils.data import DataLoader
 from transformers import EvalPrediction, Seq2SeqTrainer, Trainer
 from transformers.trainer import TRAINING_ARGS_NAME
@@ -19,6 +20,7 @@ from transformers.trainer_utils import PredictionOutput
 from hf_kit import console
 from hf_kit.sampler import LengthBucketSampler, LongestFirstSampler, row_lengths
 from hf_kit.tasks.task import Task
+from hf_kit.windows import average_windows
 
 
 class KitTrainer(Seq2SeqTrainer):
@@ -99,6 +101,21 @@ class KitTrainer(Seq2SeqTrainer):
         back = np.argsort(LongestFirstSampler(lengths).order)
         labels = output.label_ids
         return PredictionOutput(output.predictions[back], None if labels is None else labels[back], output.metrics)
+
+    def predict_windows(
+        self, windows: Dataset, labels: np.ndarray, metric_key_prefix: str = "test"
+    ) -> PredictionOutput:
+        """As `predict` for `Task.preprocess_windows`: predictions averaged per row, scores and loss over the rows.
+
+        Args:
+            windows: inputs with a column `row` and no labels.
+            labels: those of the rows, `[n]` or `[n, c]`.
+        """
+        output = self.predict(windows, metric_key_prefix=metric_key_prefix)
+        predictions = average_windows(output.predictions, np.asarray(windows["row"][:]), len(labels))
+        scores = self._scores(EvalPrediction(predictions, labels))
+        scores = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
+        return PredictionOutput(predictions, labels, output.metrics | scores)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         super()._save(output_dir, state_dict)

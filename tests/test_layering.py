@@ -12,13 +12,14 @@ PACKAGE = Path(hf_kit.__file__).parent
 # From the top to the ground. A module may import from its own row or from rows below it.
 ROWS = [
     {"cli", "notebook"},
-    {"run", "evaluation", "prediction", "parsing"},
+    {"run", "evaluation", "prediction", "parsing", "doctor"},
     {"settings", "scoring", "saved_run", "seeds"},
     {"trainer", "progress", "report"},
-    {"lora", "families", "precision", "sampler", "run_folder"},
+    {"lora", "families", "precision", "sampler", "run_folder", "word_vectors"},
     {"tasks"},
-    {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"},
-    {"arguments", "models"},
+    {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"}
+    | {"truncation", "windows"},
+    {"arguments", "models", "vector_file"},
     {"recipe", "console", "errors"},
 ]
 

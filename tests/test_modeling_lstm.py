@@ -310,6 +310,33 @@ def test_a_new_head_leaves_the_loaded_weights_alone(tmp_path):
         assert_close(gate @ gate.T, torch.eye(5))
 
 
+def trainable(model) -> dict[str, bool]:
+    return {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+
+
+def test_frozen_embeddings_stay_frozen_through_saving_and_every_way_of_loading(tmp_path):
+    model = tiny_model(freeze_embeddings=True)
+    expected = {name: name != "embedding.weight" for name in trainable(model)}
+    assert trainable(model) == expected
+    assert trainable(AutoModelForSequenceClassification.from_config(model.config)) == expected
+    model.save_pretrained(tmp_path)
+    assert trainable(AutoModelForSequenceClassification.from_pretrained(tmp_path)) == expected
+    loaded, info = LstmForSequenceClassification.from_pretrained(tmp_path, output_loading_info=True)
+    assert trainable(loaded) == expected and not info["missing_keys"]
+    loaded.resize_token_embeddings(50)
+    assert trainable(loaded) == expected
+
+
+def test_frozen_embeddings_do_not_change_in_training_and_the_rest_does():
+    model = tiny_model(freeze_embeddings=True).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.1)
+    model(**padded(texts()), labels=torch.tensor([0, 1, 2, 0])).loss.backward()
+    optimizer.step()
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == set(before) - {"embedding.weight"}
+
+
 def test_weights_marked_as_loaded_are_never_drawn_again():
     model = tiny_model(pooling="attention", classifier_hidden_dim=4)
     with torch.no_grad():

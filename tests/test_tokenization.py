@@ -19,6 +19,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICA
 from hf_kit.errors import UserError
 from hf_kit.tokenization import POSITIONS_AFTER_PADDING, effective_max_length, load_tokenizer, tokenize_dataset
 from hf_kit.tokenizer_training import TRAINERS, in_the_class_that_loads, train_tokenizer
+from hf_kit.truncation import kept_tokens
 
 ENGLISH = [
     "The film is a quiet, moving story about growing up.",
@@ -336,16 +337,18 @@ def test_rows_are_cut_as_the_tokenizer_would_and_counted_exactly(
     special_tokens, pair_column, side, max_length, tmp_path
 ):
     tokenizer = train_tokenizer(TEXTS, special_tokens=special_tokens)
-    tokenizer.truncation_side = side
     rows = _rows()
     result = tokenize_dataset(
-        Dataset.from_dict(rows), tokenizer, "text", pair_column, max_length=max_length, cache_dir=tmp_path
-    )
+        Dataset.from_dict(rows), tokenizer, "text", pair_column,
+        max_length=max_length, truncation_side=side, cache_dir=tmp_path,
+    )  # fmt: skip
+    tokenizer.truncation_side = side
     inputs = (rows["text"], rows[pair_column]) if pair_column else (rows["text"],)
     whole = [len(ids) for ids in tokenizer(*inputs)["input_ids"]]
     wanted = tokenizer(*inputs, truncation=True, max_length=max_length)
     assert result.truncated == sum(n > max_length for n in whole) > 0
-    assert result.dataset["truncated"][:] == [n > max_length for n in whole]
+    assert result.lost_share == pytest.approx(1 - sum(map(len, wanted["input_ids"])) / sum(whole))
+    assert result.dataset["whole"][:] == whole
     assert sum(n == max_length for n in whole) > 0, "texts that just fit are in the test"
     assert result.dataset["input_ids"][:] == wanted["input_ids"]
     assert result.dataset["length"][:] == [len(ids) for ids in wanted["input_ids"]]
@@ -353,10 +356,41 @@ def test_rows_are_cut_as_the_tokenizer_would_and_counted_exactly(
         assert result.dataset["token_type_ids"][:] == wanted["token_type_ids"]
 
 
+@pytest.mark.parametrize("special_tokens", ["bert", "plain"])
+@pytest.mark.parametrize("pair_column", [None, "text2"])
+@pytest.mark.parametrize("max_length", [5, 12, 13])
+def test_the_middle_is_cut_so_that_a_quarter_of_what_is_kept_is_the_head(
+    special_tokens, pair_column, max_length, tmp_path
+):
+    tokenizer = train_tokenizer(TEXTS, special_tokens=special_tokens)
+    rows = _rows()
+    result = tokenize_dataset(
+        Dataset.from_dict(rows), tokenizer, "text", pair_column,
+        max_length=max_length, truncation_side="middle", cache_dir=tmp_path,
+    )  # fmt: skip
+    # Slowly: drop one token after another from the text that is longer by now (or was shorter at first), then frame.
+    room = max_length - tokenizer.num_special_tokens_to_add(pair=pair_column is not None)
+    wanted = []
+    for columns in zip(*(rows[name] for name in ("text", pair_column) if name), strict=True):
+        words = [text.split() for text in columns]
+        keep = [len(w) for w in words]
+        while sum(keep) > room:
+            keep[max(range(len(keep)), key=lambda n: (keep[n], -len(words[n]), -n))] -= 1
+        heads = [round(n / 4 + 1e-9) for n in keep]
+        cut = [w if n == len(w) else [*w[:h], *w[len(w) - n + h :]] for w, n, h in zip(words, keep, heads, strict=True)]
+        wanted += tokenizer(*([" ".join(w)] for w in cut))["input_ids"]
+    assert result.dataset["input_ids"][:] == wanted
+
+
+def test_of_the_510_tokens_beside_berts_two_the_middle_cut_keeps_128_and_382():
+    kept = kept_tokens([None, *[0] * 1000, None], 512, "middle")
+    assert kept == [0, *range(1, 129), *range(1001 - 382, 1001), 1001]
+
+
 def test_only_the_models_columns_are_kept_and_the_collator_makes_the_mask(trained, tmp_path):
     dataset = Dataset.from_dict(_rows()).cast_column("labels", ClassLabel(names=["bad", "good"]))
     result = tokenize_dataset(dataset, trained["bpe"], "text", max_length=16, cache_dir=tmp_path).dataset
-    assert result.column_names == ["input_ids", "token_type_ids", "length", "truncated", "labels"]
+    assert result.column_names == ["input_ids", "token_type_ids", "length", "whole", "labels"]
     assert result.features["labels"] == dataset.features["labels"]
     batch = DataCollatorWithPadding(trained["bpe"])([result[i] for i in (1, 20)])
     assert batch["attention_mask"].sum(1).tolist() == batch["length"].tolist() == [result[1]["length"], 16]
@@ -365,7 +399,7 @@ def test_only_the_models_columns_are_kept_and_the_collator_makes_the_mask(traine
     assert tokenize_dataset(unlabelled, plain, "text", max_length=16, cache_dir=tmp_path).dataset.column_names == [
         "input_ids",
         "length",
-        "truncated",
+        "whole",
     ]
 
 
@@ -379,16 +413,16 @@ def test_the_cache_goes_by_content(tmp_path, monkeypatch):
     rows = _rows()
     tokenizer = train_tokenizer(TEXTS)
 
-    def run(rows=rows, tokenizer=tokenizer, pair=None, max_length=8):
+    def run(rows=rows, tokenizer=tokenizer, pair=None, max_length=8, **how):
         dataset = rows if isinstance(rows, Dataset) else Dataset.from_dict(rows)
-        return tokenize_dataset(dataset, tokenizer, "text", pair, max_length=max_length, cache_dir=tmp_path)
+        return tokenize_dataset(dataset, tokenizer, "text", pair, max_length=max_length, cache_dir=tmp_path, **how)
 
     first = run()
     assert not first.from_cache
     assert len(list((tmp_path / "hf_kit").iterdir())) == 1, "nothing is left beside the file"
     tokenizer("used with other settings", truncation=True, max_length=3, padding="max_length")
     again = run()
-    assert again.from_cache and again.truncated == first.truncated > 0
+    assert again.from_cache and again[1:3] == first[1:3] and first.truncated > 0
     assert again.dataset[:] == first.dataset[:]
 
     relabelled = run(rows | {"labels": [1 - label for label in rows["labels"]], "id": rows["id"][::-1]})
@@ -410,9 +444,9 @@ def test_the_cache_goes_by_content(tmp_path, monkeypatch):
     assert not run(max_length=9).from_cache
     assert not run(pair="text2").from_cache
     assert not run(tokenizer=train_tokenizer(TEXTS[1:])).from_cache
-    tokenizer.truncation_side = "left"
-    assert not run().from_cache
-    tokenizer.truncation_side = "right"
+    for how in ({"truncation_side": "left"}, {"truncation_side": "middle"}, {"windows": True}):
+        assert not run(**how).from_cache
+        assert run(**how).from_cache
     monkeypatch.setattr("hf_kit.tokenization.CACHE_SCHEMA", 10**6)
     assert not run().from_cache
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import EvalPrediction, PreTrainedConfig
 
 from hf_kit.data import DataChecks
+from hf_kit.errors import UserError
 
 
 @dataclass
@@ -99,6 +100,18 @@ class Task(ABC):
 
         `cached=False` is for the passing rows of `predict`: nothing is left on disk.
         """
+
+    def preprocess_windows(
+        self, dataset: Dataset, processor: Any, name: str, *, cached: bool = True
+    ) -> tuple[Dataset, list[str]]:
+        """As `preprocess`, but what is too long for the model becomes several inputs, which together hold all of it.
+
+        The integer column `row`, ascending, says which row of `dataset` an input belongs to; there are no `labels`.
+
+        Raises:
+            UserError: the inputs of this task come in one piece.
+        """
+        raise UserError("--windows: this task cannot read its inputs in pieces; leave it out")
 
     @abstractmethod
     def check(self, prepared: Prepared, inputs: dict[str, Dataset], processor: Any) -> DataChecks:

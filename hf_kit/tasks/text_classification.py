@@ -17,7 +17,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from hf_kit import metrics, tokenization
+from hf_kit import metrics, tokenization, truncation
 from hf_kit.arguments import DataArguments, ModelArguments, parse_json_field
 from hf_kit.backbone import fit_config_to_tokenizer, resolve_checkpoint
 from hf_kit.data import (
@@ -47,6 +47,8 @@ from hf_kit.metrics.thresholds import tune_thresholds
 from hf_kit.models import own_model_types
 from hf_kit.tasks.task import Prepared, Task
 from hf_kit.tokenizer_training import in_the_class_that_loads, train_tokenizer
+from hf_kit.vector_file import VectorFile
+from hf_kit.windows import windows_note
 
 MULTI = "multi_label_classification"
 SINGLE = "single_label_classification"
@@ -73,6 +75,14 @@ class TextClassificationArguments:
     )
     max_length: int | None = field(
         default=None, metadata={"help": "Tokens a text is cut to; unset: what the model takes, at most 512."}
+    )
+    truncation_side: str = field(
+        default="right",
+        metadata={
+            "help": "Where a longer text is cut: its right end, its left end, or the middle (a quarter of what is kept "
+            "is then its beginning). A plain `pipeline` cannot cut the middle and cuts at the right.",
+            "choices": list(truncation.SIDES),
+        },
     )
     class_weights: dict | str | None = field(
         default=None,
@@ -105,6 +115,7 @@ class TextClassification(Task):
     max_length: int
     skewed = False
     thresholds: list[float] | None = None  # multi-label: one per label, once a model is trained
+    truncation_side: str
     _loss: ClassificationLoss
 
     def prepare(self, raw: RawSplits, data_arguments: DataArguments) -> Prepared:
@@ -204,6 +215,7 @@ class TextClassification(Task):
             "columns": {k: getattr(self.columns, k) for k in ("text", "text_pair", "label")},
             "labels": self.mapping.to_dict(),
             "max_length": self.max_length,
+            "truncation_side": self.truncation_side,
             "class_weights": self._loss.class_weights,
             "label_smoothing": self._loss.label_smoothing,
         }
@@ -212,6 +224,7 @@ class TextClassification(Task):
         self.columns = TextColumns(**state["columns"])
         self.mapping = LabelMapping.from_dict(state["labels"])
         self.max_length = state["max_length"]
+        self.truncation_side = state.get("truncation_side", "right")  # runs from before the flag have none
         weights = state["class_weights"]
         self._loss = ClassificationLoss(
             self.mapping.problem_type, tuple(weights) if weights else None, state["label_smoothing"]
@@ -244,6 +257,7 @@ class TextClassification(Task):
                 tokenizer_type=model_arguments.tokenizer_type,
                 vocab_size=model_arguments.vocab_size,
                 special_tokens=own.SPECIAL_TOKENS if own else "bert",
+                more_words=VectorFile(model_arguments.word_vectors).words() if model_arguments.word_vectors else (),
             )
             tokenizer = in_the_class_that_loads(tokenizer, config, texts, model_arguments.vocab_size)
         fit_config_to_tokenizer(config, tokenizer, fresh=fresh)
@@ -254,6 +268,9 @@ class TextClassification(Task):
         # Decoders take a hundred thousand tokens; nobody who says nothing wants to pay for that.
         self.max_length = most if self.arguments.max_length else min(most, tokenization.DEFAULT_MAX_LENGTH)
         tokenizer.model_max_length = self.max_length
+        self.truncation_side = self.arguments.truncation_side
+        tokenizer.truncation_side = truncation.saved_side(self.truncation_side)
+        tokenizer.init_kwargs["truncation_side"] = tokenizer.truncation_side  # else saving leaves it out
         return tokenizer
 
     def _text_columns(self) -> list[str]:
@@ -262,6 +279,20 @@ class TextClassification(Task):
     def preprocess(
         self, dataset: Dataset, processor: PreTrainedTokenizerBase, name: str, *, cached: bool = True
     ) -> tuple[Dataset, list[str]]:
+        tokenized, cut, lost_share, _ = self._tokenize(dataset, processor, name, cached, windows=False)
+        told = (name, len(dataset), cut, lost_share, self.max_length, self.truncation_side)
+        return tokenized, [truncation.cut_note(*told)] if cut else []
+
+    def preprocess_windows(
+        self, dataset: Dataset, processor: PreTrainedTokenizerBase, name: str, *, cached: bool = True
+    ) -> tuple[Dataset, list[str]]:
+        tokenized, long, lost_share, _ = self._tokenize(dataset, processor, name, cached, windows=True)
+        told = (name, len(dataset), long, lost_share, self.max_length, len(tokenized))
+        return tokenized, [windows_note(*told)] if long else []
+
+    def _tokenize(
+        self, dataset: Dataset, processor: PreTrainedTokenizerBase, name: str, cached: bool, windows: bool
+    ) -> tokenization.TokenizedDataset:
         def tokenize(cache_dir: str | None = None) -> tokenization.TokenizedDataset:
             return tokenization.tokenize_dataset(
                 dataset,
@@ -269,23 +300,18 @@ class TextClassification(Task):
                 self.columns.text,
                 self.columns.text_pair,
                 max_length=self.max_length,
+                truncation_side=self.truncation_side,
+                windows=windows,
                 cache_dir=cache_dir,
                 description=f"tokenizing {name}",
             )
 
         if cached:
-            tokenized, cut, _ = tokenize()
-        else:
-            with tempfile.TemporaryDirectory() as scratch, quiet():
-                tokenized, cut, _ = tokenize(scratch)
-                tokenized = Dataset(tokenized.data.table.combine_chunks(), info=tokenized.info)
-        notes = []
-        if cut:
-            notes.append(
-                f"{name}: {cut:,} of {len(dataset):,} texts ({cut / len(dataset):.1%}) are longer than "
-                f"{self.max_length} tokens and are cut (--max_length)"
-            )
-        return tokenized, notes
+            return tokenize()
+        with tempfile.TemporaryDirectory() as scratch, quiet():
+            tokenized = tokenize(scratch)
+            rows = tokenized.dataset
+            return tokenized._replace(dataset=Dataset(rows.data.table.combine_chunks(), info=rows.info))
 
     def check(self, prepared: Prepared, inputs: dict[str, Dataset], processor: PreTrainedTokenizerBase) -> DataChecks:
         special = processor.num_special_tokens_to_add(pair=self.columns.text_pair is not None)

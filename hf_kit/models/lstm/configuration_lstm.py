@@ -34,6 +34,7 @@ class LstmConfig(PreTrainedConfig):
             `ACT2FN`.
         initializer_range (`float`, defaults to 0.1): Standard deviation of fresh token vectors. `nn.Embedding`'s own
             1.0 learns worse: the random part of a rare word's vector outweighs what training adds.
+        freeze_embeddings (`bool`, defaults to `False`): Never train the token vectors, also after `from_pretrained`.
         pad_token_id (`int`, defaults to 0): The token that fills up a batch; its vector stays zero.
 
     Raises:
@@ -56,6 +57,7 @@ class LstmConfig(PreTrainedConfig):
     classifier_hidden_dim: int = 0
     classifier_activation: str = "relu"
     initializer_range: float | int = 0.1
+    freeze_embeddings: bool = False
     pad_token_id: int = 0
 
     def __post_init__(self, **kwargs):

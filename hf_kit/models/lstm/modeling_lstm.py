@@ -175,6 +175,19 @@ class LstmPreTrainedModel(PreTrainedModel):
     _input_embed_layer = "embedding"
     _no_split_modules = ["VariableLengthLSTM"]
 
+    @classmethod
+    def from_pretrained(cls, *args, **kwargs):
+        """As the parent; frozen token vectors stay frozen."""
+        # Loading puts new parameters in the place of those that `__init__` made, all of them trainable.
+        loaded = super().from_pretrained(*args, **kwargs)
+        (loaded[0] if isinstance(loaded, tuple) else loaded).freeze_as_configured()
+        return loaded
+
+    def freeze_as_configured(self) -> None:
+        """Take the token vectors out of training where the configuration says so."""
+        if self.config.freeze_embeddings:
+            self.get_input_embeddings().weight.requires_grad_(False)
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         # A tensor is finished first and then copied: only `init.copy_` on the whole parameter sees the flag that marks
@@ -247,6 +260,7 @@ class LstmForSequenceClassification(LstmPreTrainedModel):
         else:
             self.classifier = nn.Linear(width, config.num_labels)
         self.post_init()
+        self.freeze_as_configured()
 
     @can_return_tuple
     def forward(
