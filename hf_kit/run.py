@@ -62,9 +62,11 @@ def train(arguments: Arguments) -> Path:
     # The others find the main process's tokenized data in the cache.
     with arguments.training.main_process_first(local=False, desc="tokenizing"):
         processor = task.load_processor(arguments.model, config, prepared.train, fresh=fresh)
-        inputs = {name: task.preprocess(rows, processor, name)[0] for name, rows in prepared.splits().items()}
+        inputs, notes = preprocess(task, prepared, processor)
     checks = task.check(prepared, inputs, processor)
     show_checks(checks)
+    for note in notes:
+        console.say(note)
 
     console.heading("Model")
     task.configure(config)
@@ -199,6 +201,15 @@ def settle_folder(
         arguments.sources["output_dir"] = "model, data and fingerprint"
     folder = Path(arguments.training.output_dir)
     return folder, run_folder.open_run_folder(folder, parts), parts
+
+
+def preprocess(task: Task, prepared: Prepared, processor: Any) -> tuple[dict[str, Any], list[str]]:
+    """Model inputs per split, and what the user should know of them."""
+    inputs, notes = {}, []
+    for name, split in prepared.splits().items():
+        inputs[name], more = task.preprocess(split, processor, name)
+        notes += more
+    return inputs, notes
 
 
 def describe_model(model: Any, base: backbone.Backbone) -> None:

@@ -5,7 +5,6 @@ from hf_kit.data.checks import DataChecks, SplitChecks
 
 MOST_LABELS = 12  # with more, the rarest and the most frequent stand for all
 MANY_UNKNOWN = 0.05
-MANY_CUT = 0.1
 
 # A number and the whole that it is a share of.
 Cell = tuple[int | None, int | None]
@@ -85,7 +84,7 @@ def warnings_of(checks: DataChecks) -> list[str]:
     ]
     if leaks:
         found.append(
-            f"the texts of {_list(leaks)} are also in train, which flatters the score; the score on the clean rows "
+            f"the texts of {_list(leaks)} are also in train, which may flatter the score; the score on the clean rows "
             "will stand beside it. --drop_leaks leaves these texts out of train"
         )
     torn = [name for name, split in splits.items() if split.two_labels]
@@ -97,12 +96,6 @@ def warnings_of(checks: DataChecks) -> list[str]:
     empty = [name for name, split in splits.items() if split.empty]
     if empty:
         found.append(f"rows without a text in {_list(empty)}: they say nothing about their label; remove them")
-    long = [name for name, split in splits.items() if split.cut > MANY_CUT * split.rows]
-    if long:
-        found.append(
-            f"more than {MANY_CUT:.0%} of the texts in {_list(long)} are longer than {checks.max_length} tokens and "
-            "are cut: see --max_length"
-        )
     strange = [name for name, split in splits.items() if (split.unknown or 0) > MANY_UNKNOWN * split.tokens]
     if strange:
         found.append(
