@@ -63,6 +63,9 @@ class DataArguments:
             "help": "Without a validation and a test set: the share of the rows kept for a final score; 0: none."
         },
     )
+    drop_leaks: bool = field(
+        default=False, metadata={"help": "Leave the training rows out whose text is also in validation or test."}
+    )
     max_train_samples: int | None = field(default=None, metadata={"help": "Use this many training rows, for a trial."})
     max_eval_samples: int | None = field(
         default=None, metadata={"help": "Use this many validation and test rows, for a trial."}

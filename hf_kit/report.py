@@ -15,12 +15,18 @@ SAME = {"f1_micro": "accuracy"}
 
 
 def scores_table(results: dict[str, Any]) -> None:
-    """The model's scores beside the baselines', a row each, per split."""
+    """The model's scores beside the baselines', a row each, per split; below each its scores on the clean rows."""
+    clean = results.get("clean", {})
     for split in ("validation", "test"):
         if split not in results:
             continue
-        systems = {"this model": results[split]}
-        systems |= {name: scores[split] for name, scores in results.get("baselines", {}).items() if split in scores}
+        systems = {}
+        for name, scores in {"this model": results, **results.get("baselines", {})}.items():
+            own = clean if scores is results else clean.get("baselines", {}).get(name, {})
+            if split in scores:
+                systems[name] = scores[split]
+            if split in own:
+                systems[f"{name}, {clean['rows'][split]:,} clean rows"] = own[split]
         there = {m for scores in systems.values() for m in scores}
         metrics = [m for m in HEADLINE if m in there and SAME.get(m) not in there]
         rows = [[name, *(scores.get(m) for m in metrics)] for name, scores in systems.items()]
@@ -30,15 +36,10 @@ def scores_table(results: dict[str, Any]) -> None:
 def seeds_table(results: dict[str, Any]) -> None:
     """The scores of every seed, their mean and standard deviation, the baselines; and which run was kept."""
     seeds = results["seeds"]
-    for split in seeds["mean"]:
-        mean, sd = seeds["mean"][split], seeds["sd"][split]
-        metrics = [m for m in HEADLINE if m in mean and SAME.get(m) not in mean]
-        rows = [[f"seed {seed}", *(run[split].get(m) for m in metrics)] for seed, run in seeds["runs"].items()]
-        rows.append([f"mean ± sd of {len(seeds['runs'])}", *(f"{mean[m]:.3f} ± {sd[m]:.3f}" for m in metrics)])
-        for name, scores in results.get("baselines", {}).items():
-            if split in scores:
-                rows.append([name, *(scores[split].get(m) for m in metrics)])
-        console.table([split, *(m.replace("matthews_correlation", "mcc") for m in metrics)], rows)
+    _seeds_scores(results, seeds["runs"], seeds["mean"], seeds["sd"], "")
+    if "clean" in seeds["mean"]:
+        clean = {seed: run["clean"] for seed, run in seeds["runs"].items()}
+        _seeds_scores(results["clean"], clean, seeds["mean"]["clean"], seeds["sd"]["clean"], ", clean rows")
     number, best = len(seeds["runs"]), seeds["best"]
     if seeds["chosen_by"]:
         console.say(
@@ -49,18 +50,37 @@ def seeds_table(results: dict[str, Any]) -> None:
         console.say(f"Kept: seed {best}, the first of {number}: without validation rows nothing may choose.")
 
 
+def _seeds_scores(results: dict, runs: dict, mean: dict, sd: dict, which: str) -> None:
+    for split in (name for name in ("validation", "test") if name in mean):
+        metrics = [m for m in HEADLINE if m in mean[split] and SAME.get(m) not in mean[split]]
+        rows = [[f"seed {seed}", *(run[split].get(m) for m in metrics)] for seed, run in runs.items()]
+        spread = [f"{mean[split][m]:.3f} ± {sd[split][m]:.3f}" for m in metrics]
+        rows.append([f"mean ± sd of {len(runs)}", *spread])
+        for name, scores in results.get("baselines", {}).items():
+            if split in scores:
+                rows.append([name, *(scores[split].get(m) for m in metrics)])
+        console.table([split + which, *(m.replace("matthews_correlation", "mcc") for m in metrics)], rows)
+
+
 def verdict(results: dict[str, Any], metric: str, greater_is_better: bool) -> None:
-    """Say plainly if a simple model did as well or better; of several seeds their mean counts."""
-    split = "test" if "test" in results else "validation"
-    ours = results.get("seeds", {}).get("mean", results).get(split, {}).get(metric)
+    """Say plainly if a simple model did as well or better; on the clean rows alone where there are others.
+
+    Of several seeds their mean counts.
+    """
+    split = where = "test" if "test" in results else "validation"
+    model, baselines = results.get("seeds", {}).get("mean", results), results.get("baselines", {})
+    if split in results.get("clean", {}):
+        model, baselines = model["clean"], results["clean"].get("baselines", {})
+        where = f"{split}, {results['clean']['rows'][split]:,} clean rows,"
+    ours = model.get(split, {}).get(metric)
     if ours is None:
         return
     sign = 1 if greater_is_better else -1
-    for name, scores in results.get("baselines", {}).items():
+    for name, scores in baselines.items():
         theirs = scores.get(split, {}).get(metric)
         if theirs is not None and sign * theirs >= sign * ours:
             console.warn(
-                f"the baseline {name} is as good or better here: {split} {metric} {theirs:.4f} against {ours:.4f}"
+                f"the baseline {name} is as good or better here: {where} {metric} {theirs:.4f} against {ours:.4f}"
             )
 
 

@@ -14,7 +14,7 @@ from transformers import EarlyStoppingCallback, PreTrainedConfig, PrinterCallbac
 import hf_kit
 from hf_kit import backbone, console, lora, report, run_folder, scoring, seeds, settings, word_vectors
 from hf_kit.arguments import DATA_SOURCES, NOT_IN_FINGERPRINT, Arguments
-from hf_kit.data import check_files_exist, load_splits
+from hf_kit.data import DataChecks, check_files_exist, load_splits, show_checks
 from hf_kit.errors import UserError, nearest
 from hf_kit.progress import EvaluationLines, Progress
 from hf_kit.sampler import bucketed_order, padding_share, row_lengths
@@ -57,19 +57,27 @@ def train(arguments: Arguments) -> Path:
         return folder
     settings.print_configuration(arguments, config)
 
-    console.heading("Model")
+    console.heading("Data checks")
     fresh = arguments.model.model_name_or_path is None
     # The others find the main process's tokenized data in the cache.
     with arguments.training.main_process_first(local=False, desc="tokenizing"):
         processor = task.load_processor(arguments.model, config, prepared.train, fresh=fresh)
-        inputs = preprocess(task, prepared, processor)
+        made = {name: task.preprocess(rows, processor, name) for name, rows in prepared.splits().items()}
+    inputs = {name: rows for name, (rows, _) in made.items()}
+    checks = task.check(prepared, inputs, processor)
+    show_checks(checks)
+    for note in (note for _, notes in made.values() for note in notes):
+        console.say(f"  {note}")
+
+    console.heading("Model")
     task.configure(config)
     describe_batches(arguments, inputs["train"])
     if console.is_main_process() and state == "new":
         write_run_facts(folder, arguments, task, parts)
 
     def train_one(arguments: Arguments, folder: Path) -> dict[str, Any]:
-        return train_model(arguments, copy.copy(task), copy.deepcopy(config), prepared, processor, inputs, folder)
+        own = copy.copy(task), copy.deepcopy(config)
+        return train_model(arguments, *own, prepared, checks, processor, inputs, folder)
 
     if arguments.training.num_seeds == 1:
         results = train_one(arguments, folder)
@@ -88,6 +96,7 @@ def train_model(
     task: Task,
     config: PreTrainedConfig,
     prepared: Prepared,
+    checks: DataChecks,
     processor: Any,
     inputs: dict[str, Any],
     folder: Path,
@@ -111,6 +120,7 @@ def train_model(
     console.heading("Results")
     results = scoring.score(trainer, task, prepared, inputs, arguments, folder)
     results["training"] = trained
+    results["data_checks"] = checks.to_dict()
     save(trainer, arguments, folder, head)
     if console.is_main_process():
         run_folder.write_json(folder / run_folder.RESULTS, results)
@@ -191,16 +201,6 @@ def settle_folder(
         arguments.sources["output_dir"] = "model, data and fingerprint"
     folder = Path(arguments.training.output_dir)
     return folder, run_folder.open_run_folder(folder, parts), parts
-
-
-def preprocess(task: Task, prepared: Prepared, processor: Any) -> dict[str, Any]:
-    """Model inputs per split, and what the user should know of them."""
-    inputs = {}
-    for name, split in prepared.splits().items():
-        inputs[name], notes = task.preprocess(split, processor, name)
-        for note in notes:
-            console.say(f"  {note}")
-    return inputs
 
 
 def describe_model(model: Any, base: backbone.Backbone) -> None:

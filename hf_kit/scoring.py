@@ -3,8 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from transformers import EvalPrediction
+
 from hf_kit import console, report, run_folder
 from hf_kit.arguments import Arguments
+from hf_kit.data import clean_rows
 from hf_kit.tasks.task import Prepared, Task
 from hf_kit.trainer import KitTrainer
 
@@ -20,13 +24,21 @@ def score(
     arguments: Arguments,
     folder: Path,
 ) -> dict[str, Any]:
-    """Scores of every labelled split, the baselines on the same rows, figures; predictions of an unlabelled test."""
+    """Scores of every labelled split, the baselines on the same rows, figures; predictions of an unlabelled test.
+
+    Where texts of a split are also in train, its other rows are scored alone as well, in the same form under `clean`,
+    with their number in `clean["rows"]`; `clean` is absent where there are no such texts.
+    """
     training = arguments.training
     results: dict[str, Any] = {"seed": training.seed}
     figures = folder / "figures"
     rows = {name: split for name, split in prepared.splits().items() if name != "train"}
     labelled = {name: split for name, split in rows.items() if "labels" in split.column_names}
     final = "test" if "test" in labelled else "validation"
+    masks = {name: clean_rows(prepared.keys, name) for name in labelled}  # [n] each
+    clean = {name: np.flatnonzero(mask) for name, mask in masks.items() if mask.any() and not mask.all()}
+    if clean:
+        results["clean"] = {"rows": {name: len(own) for name, own in clean.items()}}
     for name in rows:  # validation first: how outputs become answers is settled there, for all that follows
         output = trainer.predict(inputs[name], metric_key_prefix=name)
         if name == "validation":
@@ -41,6 +53,9 @@ def score(
             console.say(f"{name}: no labels; {len(rows[name]):,} predictions in {path}")
             continue
         results[name] = plain_scores(output.metrics, name)
+        if name in clean:
+            own = EvalPrediction(output.predictions[clean[name]], output.label_ids[clean[name]])
+            results["clean"][name] = trainer.compute_metrics(own)
         for doubt in task.doubts(output.predictions, output.label_ids, name):
             console.warn(doubt)
         if name == final:
@@ -66,7 +81,13 @@ def score(
             results.setdefault("figures", []).append("figures/learning_curves.png")
         if training.baselines and labelled:
             console.say("baselines on the same rows ...")
-            results["baselines"] = task.baselines(prepared.train, labelled)
+            kept = {f"clean {name}": labelled[name].select(own) for name, own in clean.items()}
+            scores = task.baselines(prepared.train, labelled | kept)
+            results["baselines"] = {name: {part: own[part] for part in labelled} for name, own in scores.items()}
+            if clean:
+                results["clean"]["baselines"] = {
+                    name: {part: own[f"clean {part}"] for part in clean} for name, own in scores.items()
+                }
     return results
 
 

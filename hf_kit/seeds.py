@@ -17,6 +17,7 @@ from hf_kit.arguments import Arguments
 from hf_kit.run_folder import RESULTS, read_json
 
 Results = dict[str, Any]
+SCORED = ("validation", "test", "clean")
 
 
 def train_each(arguments: Arguments, folder: Path, train_one: Callable[[Arguments, Path], Results]) -> Results:
@@ -64,24 +65,33 @@ def combine(runs: dict[int, Results], metric: str, greater_is_better: bool) -> R
     best = next(iter(runs))
     if chosen_by:
         best = (max if greater_is_better else min)(runs, key=lambda seed: runs[seed]["validation"][metric])
-    splits = [split for split in ("validation", "test") if split in runs[best]]
-    mean, sd = {}, {}
-    for split in splits:
-        names = [name for name in runs[best][split] if all(name in run[split] for run in runs.values())]
-        values = {name: [run[split][name] for run in runs.values()] for name in names}
-        mean[split] = {name: statistics.fmean(v) for name, v in values.items()}
-        sd[split] = {name: statistics.stdev(v) for name, v in values.items()}
+    mean, sd = _over_runs(runs, statistics.fmean), _over_runs(runs, statistics.stdev)
+    if "clean" in runs[best]:
+        clean = {seed: run["clean"] for seed, run in runs.items()}
+        mean["clean"], sd["clean"] = _over_runs(clean, statistics.fmean), _over_runs(clean, statistics.stdev)
     combined = dict(runs[best]) | {
         "seeds": {
             "best": best,
             "chosen_by": chosen_by,
-            "runs": {str(s): {k: run[k] for k in (*splits, "training")} for s, run in runs.items()},
+            "runs": {str(s): {k: run[k] for k in (*SCORED, "training") if k in run} for s, run in runs.items()},
             "mean": mean,
             "sd": sd,
         }
     }
-    baselines = next((run["baselines"] for run in runs.values() if "baselines" in run), None)
-    return combined | ({"baselines": baselines} if baselines else {})
+    first = next(iter(runs.values()))
+    combined |= {"baselines": first["baselines"]} if "baselines" in first else {}
+    if "clean" in combined:
+        combined["clean"] = combined["clean"] | {k: v for k, v in first["clean"].items() if k == "baselines"}
+    return combined
+
+
+def _over_runs(runs: dict[int, Results], statistic: Callable[[list[float]], float]) -> dict[str, dict[str, float]]:
+    """Split to score to the statistic over all runs, of the scores that every run has."""
+    out = {}
+    for split in (name for name in ("validation", "test") if all(name in run for run in runs.values())):
+        names = [name for name in next(iter(runs.values()))[split] if all(name in r[split] for r in runs.values())]
+        out[split] = {name: statistic([run[split][name] for run in runs.values()]) for name in names}
+    return out
 
 
 def _keep(best: int, seeds: list[int], folder: Path) -> None:

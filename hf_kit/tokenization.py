@@ -137,10 +137,10 @@ def tokenize_dataset(
 ) -> TokenizedDataset:
     """Token ids of every row, cut to `max_length` tokens (special ones included), not padded.
 
-    Columns: `input_ids`, `token_type_ids` where the tokenizer's model takes them, `length`, and `labels` where
-    `dataset` has them. There is no attention mask: `DataCollatorWithPadding` makes it from the lengths. The longer
-    text of a pair is cut first, as `tokenizer(..., truncation=True)` would; `truncation_side` is `right`, `left` or
-    `middle` (see `truncation.py`).
+    Columns: `input_ids`, `token_type_ids` where the tokenizer's model takes them, `length`, `truncated` (whether the
+    row was cut), and `labels` where `dataset` has them. There is no attention mask: `DataCollatorWithPadding` makes it
+    from the lengths. The longer text of a pair is cut first, as `tokenizer(..., truncation=True)` would;
+    `truncation_side` is `right`, `left` or `middle` (see `truncation.py`).
 
     With `windows`, a row longer than `max_length` becomes several inputs that hold all of it (see `windows.py`). The
     column `row` says whose each input is, in ascending order; there are no `labels`, which belong to rows.
@@ -188,7 +188,7 @@ def tokenize_dataset(
             os.replace(written, path)
     tokenized = datasets.Dataset.from_file(str(path), split=dataset.split)
     whole, lost = tokenized.data["whole"], pc.sum(tokenized.data["lost"]).as_py()
-    truncated, tokens = pc.sum(pc.greater(whole, max_length)).as_py(), pc.sum(whole).as_py()
+    truncated, tokens = pc.sum(tokenized.data["truncated"]).as_py(), pc.sum(whole).as_py()
     tokenized = tokenized.remove_columns(["whole", "lost", *([] if windows else ["row"])])
     if "labels" in dataset.column_names and not windows:
         labels = dataset.select_columns("labels").with_format("arrow")[:]["labels"]
@@ -224,6 +224,7 @@ def _encode(
         out["token_type_ids"] = pa.array(types, pa.list_(pa.int8()))
     out |= {"length": pa.array(map(len, ids), pa.int32()), "row": pa.array(whose, pa.int64())}
     out |= {"whole": pa.array(whole, pa.int32()), "lost": pa.array(lost, pa.int32())}
+    out["truncated"] = pa.array([n > max_length for n in whole])
     return pa.table(out)
 
 

@@ -3,7 +3,7 @@
 import pytest
 from datasets import ClassLabel, Dataset, Features, Json, List, Value
 
-from hf_kit.data import TextColumns, check_texts, find_columns
+from hf_kit.data import TextColumns, check_texts, empty_texts, find_columns
 from hf_kit.errors import UserError
 
 
@@ -83,15 +83,15 @@ ONE = TextColumns("text", None, None)
 
 def test_empty_texts_are_counted():
     rows = Dataset.from_dict({"text": ["a", "", " \n　", "b"], "text2": ["", "x", "", "y"]})
-    assert check_texts(rows, ONE, "train")[1] == 2
-    dataset, empty = check_texts(rows, TextColumns("text", "text2", None), "train")
-    assert empty == 3 and dataset[:] == rows[:]
+    assert empty_texts(rows, ONE).tolist() == [False, True, True, False]
+    assert empty_texts(rows, TextColumns("text", "text2", None)).tolist() == [True, True, True, False]
+    assert check_texts(rows, TextColumns("text", "text2", None), "train")[:] == rows[:]
 
 
 def test_whole_numbers_become_their_digits():
     rows = Dataset.from_dict({"text": [10, 7], "label": [1, 0]})
-    dataset, empty = check_texts(rows.select([1, 0]), ONE, "train")
-    assert dataset[:] == {"text": ["7", "10"], "label": [0, 1]} and empty == 0
+    dataset = check_texts(rows.select([1, 0]), ONE, "train")
+    assert dataset[:] == {"text": ["7", "10"], "label": [0, 1]}
     assert dataset.column_names == ["text", "label"]
 
 

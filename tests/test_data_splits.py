@@ -7,6 +7,7 @@ import pytest
 from datasets import Dataset
 
 from hf_kit.data import LabelMapping, RawSplits, TextColumns, decide_labels, encode_labels, make_splits
+from hf_kit.data.text_keys import text_keys
 from hf_kit.errors import UserError
 
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
@@ -157,7 +158,6 @@ def test_an_unlabelled_test_set_is_a_test_set():
 def test_notes_say_what_the_scores_are_worth():
     train, mapping = data(["a", "b"] * 50)
     same = Dataset.from_dict({"text": ["TEXT 1", "new", "text  2 "]})
-    assert any("test: 2 of 3 texts are also in train" in note for note in split(train, mapping, test=same).notes)
     notes = " ".join(split(train, mapping, validation=same).notes)
     assert "flatters" in notes and "--test_file" in notes
     assert any("validation (10 rows) and test (10 rows) taken from the 100" in n for n in split(train, mapping).notes)
@@ -194,3 +194,51 @@ def test_copies_of_one_text_do_not_make_a_class_large_enough():
     train, mapping = data(["a"] * 20 + ["b"] * 9, [f"t{i}" for i in range(20)] + ["B", "b", " b"] * 3)
     with pytest.raises(UserError, match="class `b` has 1 different text "):
         split(train, mapping)
+
+
+def test_the_keys_of_every_part_stay_with_its_rows():
+    train, mapping = random_data(2)
+    done = split(train, mapping)
+    for name, keys in done.keys.items():
+        assert (keys == text_keys(getattr(done, name), ONE)).all(), name
+
+
+def test_a_validation_set_is_made_of_texts_that_the_test_set_has_not():
+    train, mapping = data(["a", "b"] * 50)
+    plain = split(train, mapping, validation_split_percentage=20, test=Dataset.from_dict({"text": ["new"]}))
+    test = Dataset.from_dict({"text": [f"TEXT  {row}" for row in plain.validation["row"][:10]]})
+    done = split(train, mapping, validation_split_percentage=20, test=test)
+    assert len(done.validation) == len(plain.validation) == 20
+    assert not np.isin(done.keys["validation"], done.keys["test"]).any()
+    assert set(plain.validation["row"][10:]) <= set(done.validation["row"][:])
+    assert len(split(train, mapping, test=train).validation) == 10
+
+
+def test_dropped_leaks_leave_train_and_nothing_else():
+    train, mapping = data(["a", "b"] * 50)
+    other = Dataset.from_dict({"text": ["TEXT 1", "new", "text  2 "]})
+    done = split(train, mapping, validation=train.select([4, 5]), test=other, drop_leaks=True)
+    assert done.test is other and len(done.validation) == 2
+    assert done.train["row"][:] == [i for i in range(100) if i not in (1, 2, 4, 5)]
+    assert (done.keys["train"] == text_keys(done.train, ONE)).all()
+    assert any("4 of 100 training rows" in note for note in done.notes)
+    made = split(train, mapping, test=other, drop_leaks=True)
+    assert {1, 2}.isdisjoint(made.train["row"][:] + made.validation["row"][:])
+    assert len(made.train) + len(made.validation) == 98
+    assert len(split(train, mapping, drop_leaks=True).train) == 80
+
+
+@pytest.mark.parametrize(
+    ("labels", "test_rows", "expected"),
+    [
+        (["a", "b", "b", "c"] * 10, range(0, 40, 4), "every training row of class `a`"),
+        (["a", "b"] * 5, range(10), "of class `a` and `b`"),
+        ([["a"], ["a", "b"], ["a"], []] * 5, range(1, 20, 4), "of class `b`"),
+        ([0.5, 1.5] * 5, range(10), "every training row there is"),
+    ],
+)
+def test_a_class_that_is_nothing_but_leaks_is_an_error(labels, test_rows, expected):
+    train, mapping = data(labels)
+    with pytest.raises(UserError, match="--drop_leaks") as caught:
+        split(train, mapping, test=train.select(test_rows), drop_leaks=True)
+    assert expected in str(caught.value)

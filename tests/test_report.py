@@ -23,6 +23,37 @@ def test_a_baseline_as_good_is_named_and_a_worse_one_is_not(capsys):
     assert not capsys.readouterr().err
 
 
+CLEAN = RESULTS | {
+    "clean": {
+        "rows": {"test": 1234},
+        "test": {"accuracy": 0.7},
+        "baselines": {
+            "majority": {"test": {"accuracy": 0.6}},
+            "tfidf_logistic_regression": {"test": {"accuracy": 0.65}},
+        },
+    }
+}
+
+
+def test_the_score_on_clean_rows_stands_below_the_raw_one(capsys):
+    report.scores_table(CLEAN)
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    first = next(i for i, line in enumerate(lines) if line.startswith("this model"))
+    for i, (name, raw, clean) in enumerate([("this model", "0.8000", "0.7000"), ("majority", "0.5000", "0.6000")]):
+        above, below = lines[first + 2 * i : first + 2 * i + 2]
+        assert above.startswith(f"{name} ") and raw in above
+        assert below.startswith(f"{name}, 1,234 clean rows") and clean in below
+
+
+def test_the_verdict_is_over_the_clean_rows(capsys):
+    report.verdict(CLEAN, "accuracy", True)
+    assert not capsys.readouterr().err
+    beaten = CLEAN["clean"] | {"test": {"accuracy": 0.62}}
+    report.verdict(CLEAN | {"clean": beaten}, "accuracy", True)
+    warned = capsys.readouterr().err
+    assert "tfidf_logistic_regression" in warned and "0.6500 against 0.6200" in warned and "1,234 clean rows" in warned
+
+
 def test_many_classes_are_cut_on_the_terminal(capsys):
     report.details_table(["label", "f1"], [[f"class {i}", 0.5] for i in range(40)], "test")
     printed = capsys.readouterr().out

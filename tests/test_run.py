@@ -401,3 +401,66 @@ def test_a_folder_of_splits_is_trained_on_and_evaluated(tmp_path, capsys):
     assert main(["evaluate", "out", "--dataset_name=mine", "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)["scores"]
     assert scores == pytest.approx(json.loads(Path("out/results.json").read_text())["test"], abs=1e-6)
+
+
+@pytest.fixture
+def leaky_files(tmp_path):
+    """100 training rows; 12 of the 40 test rows are among them, in other letters."""
+    train, fresh = reviews(100), [row for row in reviews(60, seed=2) if row not in reviews(100)][:28]
+    write_csv(tmp_path / "train.csv", train)
+    write_csv(tmp_path / "test.csv", [(f" {text.upper()}", label) for text, label in train[:12]] + fresh)
+    write_csv(tmp_path / "clean.csv", fresh)
+    return ("--train_file=train.csv", "--test_file=test.csv", "--validation_split_percentage=0")
+
+
+def test_rows_that_train_has_not_are_scored_alone_as_well(leaky_files, capsys):
+    assert run(*leaky_files, "--output_dir=out") == 0
+    printed = capsys.readouterr()
+    assert printed.out.index("text also in train") < printed.out.index("Training")
+    assert "12 of 40 test rows" in printed.err and "28 clean rows" in printed.out
+    results = json.loads(Path("out/results.json").read_text())
+    checks = results["data_checks"]["splits"]
+    assert (checks["train"]["rows"], checks["test"]["rows"], checks["test"]["in_train"]) == (100, 40, 12)
+    assert checks["train"]["labels"] == {"bad": 50, "good": 50} and checks["train"]["tokens"] > 500
+    assert results["clean"]["rows"] == {"test": 28}
+    assert set(results["clean"]["baselines"]) == set(results["baselines"]) == {"majority", "tfidf_logistic_regression"}
+    assert set(results["baselines"]["majority"]) == {"test"}
+    goods = sum("good" in line for line in Path("clean.csv").read_text().splitlines())
+    assert results["clean"]["baselines"]["majority"]["test"]["accuracy"] in (goods / 28, 1 - goods / 28)
+    for file, scores in (("clean.csv", results["clean"]["test"]), ("test.csv", results["test"])):
+        assert main(["evaluate", "out", f"--test_file={file}", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["scores"] == pytest.approx(scores, abs=1e-6)
+    assert run(*leaky_files, "--output_dir=out") == 0
+    assert "28 clean rows" in capsys.readouterr().out
+
+
+def test_without_the_leaks_there_is_one_score(leaky_files, capsys):
+    assert run(*leaky_files, "--drop_leaks", "--output_dir=out") == 0
+    printed = capsys.readouterr()
+    assert "12 of 100 training rows left out" in printed.out and "also in train, which" not in printed.err
+    results = json.loads(Path("out/results.json").read_text())
+    assert results["data_checks"]["splits"]["train"]["rows"] == 88
+    assert results["data_checks"]["splits"]["test"]["in_train"] == 0 and "clean" not in results
+    assert "drop_leaks: true" in Path("out/recipe.yaml").read_text()
+
+
+def test_a_trial_is_checked_on_the_rows_that_it_uses(leaky_files, tmp_path):
+    write_csv(tmp_path / "train.csv", [(text, label) for text, label in reviews(100) for _ in range(2)])
+    flags = (*leaky_files, "--max_train_samples=60", "--max_eval_samples=30", "--baselines=False")
+    assert run(*flags, "--output_dir=out") == 0
+    found = json.loads(Path("out/results.json").read_text())
+    train, test = (found["data_checks"]["splits"][name] for name in ("train", "test"))
+    assert (train["rows"], test["rows"]) == (60, 30) and 0 < train["repeated"] < 30
+    assert 0 < test["in_train"] < 12 and found["clean"]["rows"]["test"] == 30 - test["in_train"]
+    assert "baselines" not in found["clean"]
+
+
+def test_odd_labels_are_said_before_training(tmp_path, capsys):
+    rows = reviews(60) + [(text, "Good ") for text, _ in reviews(20, seed=3)] + [(reviews(60)[0][0], "bad")] * 2
+    write_csv(tmp_path / "odd.csv", rows)
+    assert run("--train_file=odd.csv", "--output_dir=out", "--baselines=False", "--max_length=4") == 0
+    warned = capsys.readouterr().err
+    assert "`Good`" in warned and "`good`" in warned and "write them as one" in warned
+    assert "same text has two labels" in warned and "is good and bad" in warned
+    assert "longer than 4 tokens" in warned
+    assert json.loads(Path("out/results.json").read_text())["data_checks"]["similar_labels"] == [["Good", "good"]]

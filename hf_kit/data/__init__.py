@@ -12,6 +12,7 @@ _PUBLIC = {
     "find_columns": "hf_kit.data.columns",
     "TextColumns": "hf_kit.data.columns",
     "check_texts": "hf_kit.data.columns",
+    "empty_texts": "hf_kit.data.columns",
     "decide_labels": "hf_kit.data.labels",
     "encode_labels": "hf_kit.data.labels",
     "has_labels": "hf_kit.data.labels",
@@ -20,6 +21,13 @@ _PUBLIC = {
     "read_texts": "hf_kit.data.inputs",
     "make_splits": "hf_kit.data.splits",
     "Splits": "hf_kit.data.splits",
+    "clean_rows": "hf_kit.data.leaks",
+    "DataChecks": "hf_kit.data.checks",
+    "check_split": "hf_kit.data.checks",
+    "count_tokens": "hf_kit.data.checks",
+    "similar_labels": "hf_kit.data.checks",
+    "two_rows_that_disagree": "hf_kit.data.checks",
+    "show_checks": "hf_kit.data.check_table",
 }
 __all__ = [*_PUBLIC]  # noqa: PLE0604 (the table above holds strings)
 

@@ -164,15 +164,12 @@ def _listed(names: list[str]) -> str:
     return shown + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
-def check_texts(dataset: Dataset, columns: TextColumns, split_name: str) -> tuple[Dataset, int]:
-    """The data set with its texts as strings, and how many of its rows have an empty text.
-
-    Whole numbers become their digits; a text of spaces counts as empty.
+def check_texts(dataset: Dataset, columns: TextColumns, split_name: str) -> Dataset:
+    """The data set with its texts as strings; whole numbers become their digits.
 
     Raises:
         UserError: a text is missing (naming the rows), or a column holds something else than texts.
     """
-    empty = np.zeros(len(dataset), dtype=bool)  # [n]
     for column in (columns.text, columns.text_pair):
         if column is None:
             continue
@@ -193,9 +190,17 @@ def check_texts(dataset: Dataset, columns: TextColumns, split_name: str) -> tupl
                 raise UserError(_not_text(dataset, column, split_name))
             with quiet():
                 dataset = dataset.cast_column(column, Value("string"))
-            values = values.cast(pa.string())
-        empty |= pc.equal(pc.utf8_trim_whitespace(values), "").to_numpy(zero_copy_only=False)
-    return dataset, int(empty.sum())
+    return dataset
+
+
+def empty_texts(dataset: Dataset, columns: TextColumns) -> np.ndarray:
+    """[n] True for rows that lack a text, or one of a pair; a text of spaces counts as none."""
+    empty = np.zeros(len(dataset), dtype=bool)
+    for column in (columns.text, columns.text_pair):
+        if column is not None:
+            trimmed = pc.utf8_trim_whitespace(column_array(dataset, column))
+            empty |= pc.equal(trimmed, "").to_numpy(zero_copy_only=False)
+    return empty
 
 
 def _not_text(dataset: Dataset, column: str, split_name: str) -> str:

@@ -39,7 +39,7 @@ def read_texts(
         text_column=text_column or column_if_there(columns.text, rows),
         text_pair_column=text_pair_column or column_if_there(columns.text_pair, rows),
     )
-    rows, _ = check_texts(rows, found, path)
+    rows = check_texts(rows, found, path)
     if columns.text_pair:
         yield from ((row[found.text], row[found.text_pair]) for row in rows)
     else:

@@ -5,30 +5,36 @@ text's place follows from a hash of the text: the same rows are split the same w
 Deliberately different from scikit-learn's `train_test_split(stratify=...)`: that may leave a rare class out of a part.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from datasets import Dataset
 
+from hf_kit.data import leaks
 from hf_kit.data.arrow_columns import column_array
 from hf_kit.data.columns import TextColumns
 from hf_kit.data.labels import ENCODED, MULTI, SINGLE, LabelMapping
 from hf_kit.data.loading import RawSplits
+from hf_kit.data.text_keys import text_keys
 from hf_kit.errors import UserError
 
-SEED = b"hf_kit 1"  # another one gives other splits: never change it
 MOST_BINS = 10  # regression is stratified by quantiles
 
 
 @dataclass
 class Splits:
-    """The splits of a run; `notes` are sentences for the user."""
+    """The splits of a run.
+
+    Attributes:
+        keys: the `text_keys` of each split that there is, [n].
+        notes: sentences for the user.
+    """
 
     train: Dataset
     validation: Dataset | None
     test: Dataset | None
+    keys: dict[str, np.ndarray]
     notes: list[str]
 
 
@@ -38,16 +44,19 @@ def make_splits(
     mapping: LabelMapping,
     validation_split_percentage: int = 10,
     test_split_percentage: int = 10,
+    drop_leaks: bool = False,
 ) -> Splits:
     """Keep the splits there are; take a missing validation set, and a missing test set with it, from train.
 
     `raw` holds encoded labels (`encode_labels`): the mapping is decided from all training rows before they are split.
     A given validation or test set is never split nor trained on; with a validation set of its own no test set is made.
+    Texts of a given test set stay in train as far as a class has others, so that they do not choose the model as well.
     Percentages are of the different texts; 0 means that none is made. Stratified by label, for several labels by the
     rarest one of a row, for regression by quantile. Single label: each class has at least one text in each part.
+    `drop_leaks` leaves out the training rows whose text is also in a given validation or test set.
 
     Raises:
-        UserError: percentages out of range, or a class with too few different texts.
+        UserError: percentages out of range, a class with too few different texts, or one that `drop_leaks` takes whole.
     """
     if raw.validation is not None:
         shares = {}
@@ -58,20 +67,22 @@ def make_splits(
     _check_percentages(shares)
     shares = {part: percentage / 100 for part, percentage in shares.items() if percentage}
 
-    keys = _text_keys(raw.train, columns)  # [n]
     made = {"train": raw.train, "validation": raw.validation, "test": raw.test}
+    keys = {part: text_keys(rows, columns) for part, rows in made.items() if rows is not None}
     notes = []
+    if drop_leaks:
+        # Before a validation set is made, so that the rows that choose the model are none of the test's either.
+        made["train"], keys, note = leaks.drop_leaks(raw.train, keys, mapping)
+        notes.append(note)
     if shares:
-        places = _place_texts(keys, _strata(raw.train, mapping), shares, mapping)  # [n] 0: train
+        whole, whole_keys = made["train"], keys["train"]
+        in_test = np.isin(whole_keys, keys.get("test", []))  # [n]
+        places = _place_texts(whole_keys, _strata(whole, mapping), shares, mapping, last=in_test)  # [n] 0: train
         for i, part in enumerate(("train", *shares)):
-            made[part] = raw.train.select(np.flatnonzero(places == i))
+            rows = np.flatnonzero(places == i)
+            made[part], keys[part] = whole.select(rows), whole_keys[rows]
         sizes = " and ".join(f"{part} ({len(made[part]):,} rows)" for part in shares)
-        notes.append(f"{sizes} taken from the {len(raw.train):,} training rows, by label; same texts stay together")
-    for part, given in (("validation", raw.validation), ("test", raw.test)):
-        if given is not None:
-            seen = int(np.isin(_text_keys(given, columns), keys).sum())
-            if seen:
-                notes.append(f"{part}: {seen:,} of {len(given):,} texts are also in train, which flatters the score")
+        notes.append(f"{sizes} taken from the {len(whole):,} training rows, by label; same texts stay together")
     if made["validation"] is None:
         notes.append("no validation rows: nothing chooses among the epochs, and the last model is kept")
     elif made["test"] is None:
@@ -79,7 +90,7 @@ def make_splits(
             "no test rows: the validation rows choose the best model, so their score flatters it; --test_file gives "
             "rows for a final score"
         )
-    return Splits(made["train"], made["validation"], made["test"], notes)
+    return Splits(made["train"], made["validation"], made["test"], keys, notes)
 
 
 def _check_percentages(percentages: Mapping[str, int]) -> None:
@@ -89,19 +100,6 @@ def _check_percentages(percentages: Mapping[str, int]) -> None:
     if sum(percentages.values()) > 90:
         flags = " and ".join(f"--{part}_split_percentage" for part in percentages)
         raise UserError(f"{flags} are {sum(percentages.values())} together; at least 10 must be left to train on")
-
-
-def _text_keys(dataset: Dataset, columns: TextColumns) -> np.ndarray:
-    """[n] uint64: equal for rows with the same text (or pair), case and white space apart."""
-    names = [name for name in (columns.text, columns.text_pair) if name is not None]
-    texts = zip(*(dataset[name][:] for name in names), strict=True)
-    keys = (
-        hashlib.blake2b(
-            "\0".join(" ".join(t.casefold().split()) for t in row).encode(), digest_size=8, key=SEED
-        ).digest()
-        for row in texts
-    )
-    return np.frombuffer(b"".join(keys), dtype="<u8")
 
 
 def _strata(dataset: Dataset, mapping: LabelMapping) -> np.ndarray:
@@ -119,11 +117,12 @@ def _strata(dataset: Dataset, mapping: LabelMapping) -> np.ndarray:
 
 
 def _place_texts(
-    keys: np.ndarray, strata: np.ndarray, shares: Mapping[str, float], mapping: LabelMapping
+    keys: np.ndarray, strata: np.ndarray, shares: Mapping[str, float], mapping: LabelMapping, last: np.ndarray
 ) -> np.ndarray:
     """[n] 0 for train, 1 and on for the parts of `shares`.
 
-    A text whose rows differ in stratum counts for the rarest of them. Every stratum keeps a text in train.
+    A text whose rows differ in stratum counts for the rarest of them. Every stratum keeps a text in train. Rows where
+    `last` ([n] bool) leave train only where a stratum has no others.
     """
     sizes = np.bincount(strata)
     by_size = np.argsort(sizes, kind="stable")
@@ -137,9 +136,11 @@ def _place_texts(
             if own_texts[stratum] <= len(shares):
                 raise UserError(_too_few(mapping.names[stratum], own_texts[stratum], shares))
     counts = _counts(own_texts, list(shares.values()), least=int(mapping.problem_type == SINGLE))  # [parts, strata]
-    place = np.zeros(len(texts), dtype=np.int64)
+    place, is_last = np.zeros(len(texts), dtype=np.int64), np.zeros(len(texts), dtype=bool)
+    is_last[text_of_row[last]] = True
     for stratum in np.unique(strata):
         own = np.flatnonzero(rank_of_text == rank[stratum])
+        own = own[np.argsort(is_last[own], kind="stable")]
         places = np.repeat(np.arange(1, len(shares) + 1), counts[:, stratum])
         place[own[: len(places)]] = places
     if not np.isin(np.arange(len(shares) + 1), place).all():

@@ -15,6 +15,7 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import EvalPrediction, PreTrainedConfig
 
+from hf_kit.data import DataChecks
 from hf_kit.errors import UserError
 
 
@@ -25,12 +26,14 @@ class Prepared:
     Attributes:
         test: has no column `labels` where the test set is unlabelled; it is then predicted, not scored.
         notes: sentences for the user on what was split, dropped or found odd.
+        keys: of each split, [n] numbers that are equal where rows have the same input.
     """
 
     train: Dataset
     validation: Dataset | None
     test: Dataset | None
     notes: list[str]
+    keys: dict[str, np.ndarray]
 
     def splits(self) -> dict[str, Dataset]:
         """The splits that there are, train first."""
@@ -109,6 +112,10 @@ class Task(ABC):
             UserError: the inputs of this task come in one piece.
         """
         raise UserError("--windows: this task cannot read its inputs in pieces; leave it out")
+
+    @abstractmethod
+    def check(self, prepared: Prepared, inputs: dict[str, Dataset], processor: Any) -> DataChecks:
+        """Count what is odd in the rows; `inputs` are those of `preprocess`."""
 
     @abstractmethod
     def collator(self, processor: Any) -> Callable[[list[dict]], dict[str, Tensor]]:

@@ -21,17 +21,24 @@ from hf_kit import metrics, tokenization, truncation
 from hf_kit.arguments import DataArguments, ModelArguments, parse_json_field
 from hf_kit.backbone import fit_config_to_tokenizer, resolve_checkpoint
 from hf_kit.data import (
+    DataChecks,
     LabelMapping,
     RawSplits,
+    Splits,
     TextColumns,
+    check_split,
     check_texts,
     column_if_there,
+    count_tokens,
     decide_labels,
+    empty_texts,
     encode_labels,
     find_columns,
     has_labels,
     make_splits,
     read_texts,
+    similar_labels,
+    two_rows_that_disagree,
 )
 from hf_kit.data.quiet import quiet
 from hf_kit.errors import UserError, nearest
@@ -139,10 +146,13 @@ class TextClassification(Task):
             self.mapping,
             validation_split_percentage=data_arguments.validation_split_percentage,
             test_split_percentage=data_arguments.test_split_percentage,
+            drop_leaks=data_arguments.drop_leaks,
         )
         if self.label_smoothing and self.mapping.problem_type == "regression":
             raise UserError("--label_smoothing_factor means nothing for regression; leave it out")
-        train = _first_rows(splits.train, data_arguments.max_train_samples)
+        for name in splits.keys:
+            _keep_some(splits, name, getattr(data_arguments, f"max_{'train' if name == 'train' else 'eval'}_samples"))
+        train = splits.train
         absent = self._absent_labels(train)
         if absent:
             notes.append(f"train: no row with the label {', '.join(absent)}")
@@ -153,12 +163,7 @@ class TextClassification(Task):
                 raise UserError("--class_weights means nothing for regression; leave it out")
             weights = class_weights(flags.class_weights, self.mapping, self._counts(train), len(train))
         self._loss = ClassificationLoss(self.mapping.problem_type, weights, self.label_smoothing)
-        return Prepared(
-            train,
-            _first_rows(splits.validation, data_arguments.max_eval_samples),
-            _first_rows(splits.test, data_arguments.max_eval_samples),
-            notes + splits.notes,
-        )
+        return Prepared(train, splits.validation, splits.test, notes + splits.notes, splits.keys)
 
     def _counts(self, train: Dataset) -> list[int]:
         """Rows per label, `[c]`."""
@@ -186,9 +191,7 @@ class TextClassification(Task):
         return [name for name, count in zip(self.mapping.names, self._counts(train), strict=True) if not count]
 
     def _encode(self, split: Dataset, name: str, notes: list[str]) -> Dataset:
-        split, empty = check_texts(split, self.columns, name)
-        if empty:
-            notes.append(f"{name}: {empty:,} of {len(split):,} texts are empty")
+        split = check_texts(split, self.columns, name)
         if not has_labels(split, self.columns.label):
             notes.append(f"{name}: no labels, so it is predicted and not scored")
             return split.remove_columns([column for column in split.column_names if column == "labels"])
@@ -309,6 +312,37 @@ class TextClassification(Task):
             tokenized = tokenize(scratch)
             rows = tokenized.dataset
             return tokenized._replace(dataset=Dataset(rows.data.table.combine_chunks(), info=rows.info))
+
+    def check(self, prepared: Prepared, inputs: dict[str, Dataset], processor: PreTrainedTokenizerBase) -> DataChecks:
+        special = processor.num_special_tokens_to_add(pair=self.columns.text_pair is not None)
+        # Where it is also the mark of a text's end (GPT-2, OPT), the tokenizer never needs it for an unknown word.
+        frame = {processor.bos_token, processor.eos_token, processor.cls_token, processor.sep_token}
+        unknown_id = None if processor.unk_token in frame else processor.unk_token_id
+        splits, example = {}, None
+        for name, rows in prepared.splits().items():
+            labels = _labels(rows) if "labels" in rows.column_names else None
+            tokens = count_tokens(inputs[name], unknown_id, special)
+            splits[name] = check_split(
+                name, prepared.keys, labels, empty_texts(rows, self.columns), tokens, self.mapping
+            )
+            if splits[name].two_labels and example is None:
+                example = self._disagreement(rows, prepared.keys[name], labels)
+        alike = similar_labels(self.mapping.names)
+        return DataChecks(splits, alike, self.max_length, example)
+
+    def _disagreement(self, dataset: Dataset, keys: np.ndarray, labels: np.ndarray) -> str:
+        """One text with two labels, for a sentence."""
+        both = dataset.select(two_rows_that_disagree(keys, labels))
+        text = " ".join(self._joined_texts(both)[0].split())
+        text = text if len(text) <= 60 else f"{text[:57]}..."
+        return f"`{text}` is {' and '.join(self._label_name(value) for value in _labels(both))}"
+
+    def _label_name(self, value: Any) -> str:
+        """An encoded label for a sentence; `[c]` for several."""
+        names, problem = self.mapping.names, self.mapping.problem_type
+        if problem == MULTI:
+            return "+".join(np.array(names)[value > 0]) or "no label"
+        return names[value] if problem == SINGLE else f"{value:g}"
 
     def collator(self, processor: PreTrainedTokenizerBase) -> DataCollatorWithPadding:
         return DataCollatorWithPadding(processor)
@@ -464,11 +498,14 @@ class TextClassification(Task):
         return [path]
 
 
-def _first_rows(dataset: Dataset | None, most: int | None) -> Dataset | None:
-    """A trial's rows, drawn evenly: files are often sorted by class."""
-    if dataset is None or most is None or most >= len(dataset):
-        return dataset
-    return dataset.select(np.random.default_rng(0).permutation(len(dataset))[:most])
+def _keep_some(splits: Splits, name: str, most: int | None) -> None:
+    """Cut a split to a trial's rows, drawn evenly: files are often sorted by class."""
+    dataset = getattr(splits, name)
+    if most is None or most >= len(dataset):
+        return
+    rows = np.random.default_rng(0).permutation(len(dataset))[:most]
+    setattr(splits, name, dataset.select(rows))
+    splits.keys[name] = splits.keys[name][rows]
 
 
 def _labels(dataset: Dataset) -> np.ndarray:

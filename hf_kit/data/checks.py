@@ -1,0 +1,152 @@
+"""What is odd in the rows of a run, counted before it trains: all of it from arrays, whatever the rows came from.
+
+Counts only: the texts themselves are never part of what is written into a run folder, which may be published.
+"""
+
+import unicodedata
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+from datasets import Dataset
+
+from hf_kit.data.labels import MULTI, REGRESSION, LabelMapping
+
+
+@dataclass
+class SplitChecks:
+    """One split; rows, texts and tokens are counted.
+
+    Attributes:
+        labels: rows of each label; None for regression and without labels.
+        label_range: the least and the greatest number of regression.
+        unlabelled: rows with an empty list of labels, where rows have several.
+        repeated: rows beyond the first one of their text.
+        two_labels: rows whose text stands in this split with another label as well.
+        in_train, in_validation: rows whose text is there too; None for the split itself and the ones before it.
+        cut: rows that lose tokens to `max_length`.
+        tokens, unknown: those of the texts as the model reads them, special ones not counted; `unknown` is None where
+            the tokenizer can write everything.
+    """
+
+    rows: int
+    labels: dict[str, int] | None
+    label_range: tuple[float, float] | None
+    unlabelled: int
+    empty: int
+    repeated: int
+    two_labels: int
+    in_train: int | None
+    in_validation: int | None
+    cut: int
+    tokens: int
+    unknown: int | None
+
+
+@dataclass
+class DataChecks:
+    """All splits of a run.
+
+    Attributes:
+        similar_labels: groups of label names that differ in case, spaces or width (`Ａ` and `A`) only.
+        max_length: tokens at which texts are cut.
+        example: a text with two labels, as a sentence's part for the terminal; None where there is none.
+    """
+
+    splits: dict[str, SplitChecks]
+    similar_labels: list[list[str]]
+    max_length: int
+    example: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON, without the example."""
+        splits = {name: asdict(split) for name, split in self.splits.items()}
+        return {"splits": splits, "similar_labels": self.similar_labels, "max_length": self.max_length}
+
+
+def check_split(
+    name: str,
+    keys: dict[str, np.ndarray],
+    labels: np.ndarray | None,
+    empty: np.ndarray,
+    tokens: dict[str, int | None],
+    mapping: LabelMapping,
+) -> SplitChecks:
+    """Count one split.
+
+    Args:
+        name: train, validation or test.
+        keys: the `text_keys` of every split, [n] each.
+        labels: [n] label ids or numbers, [n, c] of 0 and 1 for several labels, None where there are none.
+        empty: [n] True where a row has no text.
+        tokens: from `count_tokens`.
+    """
+    own = keys[name]
+    seen = {other: int(np.isin(own, keys[other]).sum()) if other in keys else None for other in ("train", "validation")}
+    classes = labels is not None and mapping.problem_type != REGRESSION
+    return SplitChecks(
+        rows=len(own),
+        labels=_label_counts(labels, mapping) if classes else None,
+        label_range=None if classes or labels is None else (float(labels.min()), float(labels.max())),
+        unlabelled=int((~labels.any(1)).sum()) if classes and mapping.problem_type == MULTI else 0,
+        empty=int(empty.sum()),
+        repeated=len(own) - len(np.unique(own)),
+        two_labels=0 if labels is None else int(rows_with_two_labels(own, labels).sum()),
+        in_train=None if name == "train" else seen["train"],
+        in_validation=seen["validation"] if name == "test" else None,
+        **tokens,
+    )
+
+
+def _label_counts(labels: np.ndarray, mapping: LabelMapping) -> dict[str, int]:
+    several = mapping.problem_type == MULTI
+    counts = labels.sum(0).astype(int) if several else np.bincount(labels, minlength=mapping.num_labels)  # [c]
+    return dict(zip(mapping.names, counts.tolist(), strict=True))
+
+
+def rows_with_two_labels(keys: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """[n] True where another row has the same text and another label; `labels` is [n], or [n, c] for several."""
+    codes = np.unique(labels, axis=0, return_inverse=True)[1].reshape(-1)  # [n]
+    texts, text_of_row = np.unique(keys, return_inverse=True)
+    lowest, highest = np.full(len(texts), len(keys)), np.zeros(len(texts), dtype=np.int64)
+    np.minimum.at(lowest, text_of_row, codes)
+    np.maximum.at(highest, text_of_row, codes)
+    return (lowest < highest)[text_of_row]
+
+
+def two_rows_that_disagree(keys: np.ndarray, labels: np.ndarray) -> tuple[int, int] | None:
+    """The first row that has the text of another row and not its label, and that other row."""
+    found = np.flatnonzero(rows_with_two_labels(keys, labels))
+    if not len(found):
+        return None
+    first = found[0]
+    same = found[keys[found] == keys[first]]
+    other = same[(labels[same] != labels[first]).reshape(len(same), -1).any(1)][0]
+    return int(first), int(other)
+
+
+def similar_labels(names: list[str]) -> list[list[str]]:
+    """Groups of names that differ in case, spaces or width only: two classes to the model, one to its reader."""
+    groups = defaultdict(list)
+    for name in names:
+        groups["".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def count_tokens(tokenized: Dataset, unknown_id: int | None, special: int) -> dict[str, int | None]:
+    """`cut`, `tokens` and `unknown` of `SplitChecks`.
+
+    Args:
+        tokenized: `input_ids`, `length` and `truncated`.
+        unknown_id: the id of unknown tokens, None where the tokenizer has none.
+        special: special tokens that each row has.
+    """
+    cut = tokens = unknown = 0
+    for table in tokenized.select_columns(["input_ids", "length", "truncated"]).with_format("arrow").iter(10_000):
+        cut += pc.sum(table["truncated"]).as_py()
+        tokens += pc.sum(table["length"]).as_py() - special * len(table)
+        if unknown_id is not None:
+            unknown += pc.sum(pc.equal(pc.list_flatten(table["input_ids"]), unknown_id)).as_py() or 0
+    return {"cut": cut, "tokens": tokens, "unknown": None if unknown_id is None else unknown}
