@@ -55,10 +55,15 @@ def warn(message: str) -> None:
         _console(stderr=True).print(Text(f"warning: {message}", style="yellow"))
 
 
-def error(message: str) -> None:
-    """Print the one clear error, to stderr."""
-    if is_main_process():
-        _console(stderr=True).print(Text(f"error: {message}", style="bold red"))
+def error(message: str, every_process: bool = False) -> None:
+    """Print the one clear error, to stderr, in one line.
+
+    Args:
+        every_process: also where this is not the main process, whose own error may be another or none.
+    """
+    rank = "" if is_main_process() else f"process {os.environ['RANK']}: "
+    if is_main_process() or every_process:
+        _console(stderr=True).print(Text(f"error: {rank}{' '.join(message.split())}", style="bold red"))
 
 
 def table(columns: list[str], rows: list[list], title: str | None = None) -> None:

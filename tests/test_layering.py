@@ -14,7 +14,7 @@ ROWS = [
     {"cli", "notebook"},
     {"run", "evaluation", "prediction", "parsing"},
     {"settings", "scoring", "saved_run"},
-    {"trainer", "progress", "report"},
+    {"trainer", "divergence", "progress", "report"},
     {"lora", "families", "precision", "sampler", "run_folder"},
     {"tasks"},
     {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"},
