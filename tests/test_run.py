@@ -324,7 +324,7 @@ def test_a_checkpoint_that_lacks_a_file_is_not_continued(csv_file, monkeypatch, 
     with monkeypatch.context() as patched:
         patched.setattr(EvaluationLines, "on_epoch_end", cut)
         with pytest.raises(Stop):
-            run(*flags)
+            run(*flags, "--debug")
     older, newest = sorted(Path("out").glob("checkpoint-*"), key=lambda path: int(path.name[11:]))[-2:]
     (newest / "optimizer.pt").unlink()
     capsys.readouterr()
