@@ -44,9 +44,15 @@ def train(arguments: Arguments) -> Path:
         validation_file=data.validation_file,
         test_file=data.test_file,
     )
+    run_folder.check_run_folder(Path(arguments.training.output_dir or "runs"))
+    checkpoint = asked_checkpoint(arguments.training.resume_from_checkpoint)
     console.heading("Settings")
     task = find_task(arguments.task_name)(arguments.task, arguments.training.label_smoothing_factor)
     config = settings.settle_settings(arguments)
+    fresh = arguments.model.model_name_or_path is None
+    task.check_model(arguments.model, config, fresh=fresh)
+    if arguments.lora.use_peft and not arguments.model.trust_remote_code:
+        lora.check_targets(arguments.lora, config, task.auto_class, task.peft_task_type)
 
     console.heading("Data")
     prepared = load_data(arguments, task)
@@ -58,7 +64,6 @@ def train(arguments: Arguments) -> Path:
     settings.print_configuration(arguments, config)
 
     console.heading("Data checks")
-    fresh = arguments.model.model_name_or_path is None
     # The others find the main process's tokenized data in the cache.
     with arguments.training.main_process_first(local=False, desc="tokenizing"):
         processor = task.load_processor(arguments.model, config, prepared.train, fresh=fresh)
@@ -77,7 +82,7 @@ def train(arguments: Arguments) -> Path:
 
     def train_one(arguments: Arguments, folder: Path) -> dict[str, Any]:
         own = copy.copy(task), copy.deepcopy(config)
-        return train_model(arguments, *own, prepared, checks, processor, inputs, folder)
+        return train_model(arguments, *own, prepared, checks, processor, inputs, folder, checkpoint)
 
     if arguments.training.num_seeds == 1:
         results = train_one(arguments, folder)
@@ -100,8 +105,11 @@ def train_model(
     processor: Any,
     inputs: dict[str, Any],
     folder: Path,
+    checkpoint: Path | None = None,
 ) -> dict[str, Any]:
     """Train, score and save one model with one seed into `folder`; its results, whole on the main process.
+
+    It goes on from `checkpoint`, else from the folder's last one, if there is one.
 
     `task` and `config` are this model's own: what its validation rows settle is written to them.
     """
@@ -115,7 +123,7 @@ def train_model(
     trainer = make_trainer(arguments, task, model, processor, inputs)
 
     console.heading("Training")
-    trained = fit(trainer, arguments, folder)
+    trained = fit(trainer, checkpoint or run_folder.last_checkpoint(folder))
 
     console.heading("Results")
     results = scoring.score(trainer, task, prepared, inputs, arguments, folder)
@@ -252,6 +260,7 @@ def make_trainer(arguments: Arguments, task: Task, model: Any, processor: Any, i
 
 def write_run_facts(folder: Path, arguments: Arguments, task: Task, parts: dict[str, Any]) -> None:
     """`run.json` and `recipe.yaml`, before the first step."""
+    folder.mkdir(parents=True, exist_ok=True)
     facts = {
         "task": arguments.task_name,
         "state": task.state(),
@@ -278,23 +287,22 @@ def write_run_facts(folder: Path, arguments: Arguments, task: Task, parts: dict[
     )
 
 
-def checkpoint_to_resume(asked: str | None, folder: Path) -> Path | None:
-    """The checkpoint that the user names, or the folder's last one (also for the word `true`).
+def asked_checkpoint(asked: str | None) -> Path | None:
+    """The checkpoint that the user names; None stands for the run folder's last one (as does the word `true`).
 
     Raises:
         UserError: the named folder is no whole checkpoint.
     """
     if asked is None or asked.lower() == "true":
-        return run_folder.last_checkpoint(folder)
+        return None
     missing = run_folder.missing_from_checkpoint(Path(asked))
     if missing:
         raise UserError(f"--resume_from_checkpoint {asked} is no whole checkpoint: {', '.join(missing)} not there")
     return Path(asked)
 
 
-def fit(trainer: KitTrainer, arguments: Arguments, folder: Path) -> dict[str, Any]:
-    """Train, from the last checkpoint if the run has one; what a report needs of it."""
-    checkpoint = checkpoint_to_resume(arguments.training.resume_from_checkpoint, folder)
+def fit(trainer: KitTrainer, checkpoint: Path | None) -> dict[str, Any]:
+    """Train, from `checkpoint` if there is one; what a report needs of it."""
     if checkpoint:
         console.say(f"continuing from {checkpoint}")
     started = time.monotonic()
