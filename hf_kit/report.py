@@ -16,30 +16,48 @@ SAME = {"f1_micro": "accuracy"}
 
 def scores_table(results: dict[str, Any]) -> None:
     """The model's scores beside the baselines', a row each, per split; below each its scores on the clean rows."""
-    clean = results.get("clean", {})
     for split in ("validation", "test"):
         if split not in results:
             continue
-        systems = {}
-        for name, scores in {"this model": results, **results.get("baselines", {})}.items():
-            own = clean if scores is results else clean.get("baselines", {}).get(name, {})
-            if split in scores:
-                systems[name] = scores[split]
-            if split in own:
-                systems[f"{name}, {clean['rows'][split]:,} clean rows"] = own[split]
-        there = {m for scores in systems.values() for m in scores}
+        systems = _systems(results, split, {"this model": results})
+        there = {m for _, scores in systems for m in scores}
         metrics = [m for m in HEADLINE if m in there and SAME.get(m) not in there]
-        rows = [[name, *(scores.get(m) for m in metrics)] for name, scores in systems.items()]
+        rows = [[name, *(scores.get(m) for m in metrics)] for name, scores in systems]
         console.table([split, *(m.replace("matthews_correlation", "mcc") for m in metrics)], rows)
+
+
+def _systems(results: dict[str, Any], split: str, model: dict[str, dict]) -> list[tuple[str, dict]]:
+    """Names and scores on `split`: `model` (its name and results, or nothing) and the baselines, each before the same
+    on the clean rows."""
+    clean = results.get("clean", {})
+    on_clean = dict.fromkeys(model, clean) | clean.get("baselines", {})
+    systems = []
+    for name, scores in (model | results.get("baselines", {})).items():
+        if split in scores:
+            systems.append((name, scores[split]))
+        if split in on_clean.get(name, {}):
+            systems.append((_clean_title(clean, split), on_clean[name][split]))
+    return systems
+
+
+def _clean_title(clean: dict[str, Any], split: str) -> str:
+    return f"  {clean['rows'][split]:,} clean rows"
 
 
 def seeds_table(results: dict[str, Any]) -> None:
     """The scores of every seed, their mean and standard deviation, the baselines; and which run was kept."""
-    seeds = results["seeds"]
-    _seeds_scores(results, seeds["runs"], seeds["mean"], seeds["sd"], "")
-    if "clean" in seeds["mean"]:
-        clean = {seed: run["clean"] for seed, run in seeds["runs"].items()}
-        _seeds_scores(results["clean"], clean, seeds["mean"]["clean"], seeds["sd"]["clean"], ", clean rows")
+    seeds, clean = results["seeds"], results.get("clean", {})
+    for split in seeds["mean"]:
+        mean, sd = seeds["mean"][split], seeds["sd"][split]
+        metrics = [m for m in HEADLINE if m in mean and SAME.get(m) not in mean]
+        rows = [[f"seed {seed}", *(run[split].get(m) for m in metrics)] for seed, run in seeds["runs"].items()]
+        rows.append([f"mean ± sd of {len(seeds['runs'])}", *(f"{mean[m]:.3f} ± {sd[m]:.3f}" for m in metrics)])
+        if split in clean:
+            mean, sd = clean["seeds"]["mean"][split], clean["seeds"]["sd"][split]
+            cells = [f"{mean[m]:.3f} ± {sd[m]:.3f}" if m in mean else None for m in metrics]
+            rows.append([_clean_title(clean, split), *cells])
+        rows += [[name, *(scores.get(m) for m in metrics)] for name, scores in _systems(results, split, {})]
+        console.table([split, *(m.replace("matthews_correlation", "mcc") for m in metrics)], rows)
     number, best = len(seeds["runs"]), seeds["best"]
     if seeds["chosen_by"]:
         console.say(
@@ -63,16 +81,13 @@ def _seeds_scores(results: dict, runs: dict, mean: dict, sd: dict, which: str) -
 
 
 def verdict(results: dict[str, Any], metric: str, greater_is_better: bool) -> None:
-    """Say plainly if a simple model did as well or better; on the clean rows alone where there are others.
-
-    Of several seeds their mean counts.
-    """
-    split = where = "test" if "test" in results else "validation"
-    model, baselines = results.get("seeds", {}).get("mean", results), results.get("baselines", {})
+    """Say plainly if a simple model did as well or better: on the clean rows if not all are, in the mean of seeds."""
+    split = "test" if "test" in results else "validation"
+    where = split
     if split in results.get("clean", {}):
-        model, baselines = model["clean"], results["clean"].get("baselines", {})
-        where = f"{split}, {results['clean']['rows'][split]:,} clean rows,"
-    ours = model.get(split, {}).get(metric)
+        results = results["clean"]
+        where = f"{split}, {results['rows'][split]:,} clean rows,"
+    ours = results.get("seeds", {}).get("mean", results).get(split, {}).get(metric)
     if ours is None:
         return
     sign = 1 if greater_is_better else -1

@@ -81,8 +81,9 @@ def train(arguments: Arguments) -> Path:
         write_run_facts(folder, arguments, task, parts)
 
     def train_one(arguments: Arguments, folder: Path) -> dict[str, Any]:
-        own = copy.copy(task), copy.deepcopy(config)
-        return train_model(arguments, *own, prepared, checks, processor, inputs, folder, checkpoint)
+        return train_model(
+            arguments, copy.copy(task), copy.deepcopy(config), prepared, processor, inputs, checks, folder
+        )
 
     if arguments.training.num_seeds == 1:
         results = train_one(arguments, folder)
@@ -104,6 +105,7 @@ def train_model(
     checks: DataChecks,
     processor: Any,
     inputs: dict[str, Any],
+    checks: DataChecks,
     folder: Path,
     checkpoint: Path | None = None,
 ) -> dict[str, Any]:

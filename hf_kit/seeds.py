@@ -65,33 +65,35 @@ def combine(runs: dict[int, Results], metric: str, greater_is_better: bool) -> R
     best = next(iter(runs))
     if chosen_by:
         best = (max if greater_is_better else min)(runs, key=lambda seed: runs[seed]["validation"][metric])
-    mean, sd = _over_runs(runs, statistics.fmean), _over_runs(runs, statistics.stdev)
-    if "clean" in runs[best]:
-        clean = {seed: run["clean"] for seed, run in runs.items()}
-        mean["clean"], sd["clean"] = _over_runs(clean, statistics.fmean), _over_runs(clean, statistics.stdev)
+    kept = [part for part in ("validation", "test", "clean", "training") if part in runs[best]]
     combined = dict(runs[best]) | {
         "seeds": {
             "best": best,
             "chosen_by": chosen_by,
-            "runs": {str(s): {k: run[k] for k in (*SCORED, "training") if k in run} for s, run in runs.items()},
-            "mean": mean,
-            "sd": sd,
+            "runs": {str(s): {k: run[k] for k in kept} for s, run in runs.items()},
+            **_mean_and_sd(list(runs.values())),
         }
     }
-    first = next(iter(runs.values()))
-    combined |= {"baselines": first["baselines"]} if "baselines" in first else {}
-    if "clean" in combined:
-        combined["clean"] = combined["clean"] | {k: v for k, v in first["clean"].items() if k == "baselines"}
-    return combined
+    if "clean" in combined:  # the rows are the same with every seed
+        cleans = [run["clean"] for run in runs.values()]
+        combined["clean"] = _first_baselines(cleans) | combined["clean"] | {"seeds": _mean_and_sd(cleans)}
+    return combined | _first_baselines(list(runs.values()))
 
 
-def _over_runs(runs: dict[int, Results], statistic: Callable[[list[float]], float]) -> dict[str, dict[str, float]]:
-    """Split to score to the statistic over all runs, of the scores that every run has."""
-    out = {}
-    for split in (name for name in ("validation", "test") if all(name in run for run in runs.values())):
-        names = [name for name in next(iter(runs.values()))[split] if all(name in r[split] for r in runs.values())]
-        out[split] = {name: statistic([run[split][name] for run in runs.values()]) for name in names}
-    return out
+def _mean_and_sd(runs: list[Results]) -> dict[str, dict]:
+    """`{"mean": {split: {metric: value}}, "sd": ...}` of the scores that all runs have."""
+    mean, sd = {}, {}
+    for split in [split for split in ("validation", "test") if split in runs[0]]:
+        names = [name for name in runs[0][split] if all(name in run[split] for run in runs)]
+        values = {name: [run[split][name] for run in runs] for name in names}
+        mean[split] = {name: statistics.fmean(v) for name, v in values.items()}
+        sd[split] = {name: statistics.stdev(v) for name, v in values.items()}
+    return {"mean": mean, "sd": sd}
+
+
+def _first_baselines(runs: list[Results]) -> Results:
+    """The baselines of the run that has them; they depend on no seed."""
+    return next(({"baselines": run["baselines"]} for run in runs if "baselines" in run), {})
 
 
 def _keep(best: int, seeds: list[int], folder: Path) -> None:

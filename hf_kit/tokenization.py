@@ -149,13 +149,13 @@ def tokenize_dataset(
 ) -> TokenizedDataset:
     """Token ids of every row, cut to `max_length` tokens (special ones included), not padded.
 
-    Columns: `input_ids`, `token_type_ids` where the tokenizer's model takes them, `length`, `truncated` (whether the
-    row was cut), and `labels` where `dataset` has them. There is no attention mask: `DataCollatorWithPadding` makes it
-    from the lengths. The longer text of a pair is cut first, as `tokenizer(..., truncation=True)` would;
-    `truncation_side` is `right`, `left` or `middle` (see `truncation.py`).
+    Columns: `input_ids`, `token_type_ids` where the tokenizer's model takes them, `length`, `whole` (the length before
+    the cut), and `labels` where `dataset` has them. There is no attention mask: `DataCollatorWithPadding` makes it from
+    the lengths. The longer text of a pair is cut first, as `tokenizer(..., truncation=True)` would; `truncation_side`
+    is `right`, `left` or `middle` (see `truncation.py`).
 
     With `windows`, a row longer than `max_length` becomes several inputs that hold all of it (see `windows.py`). The
-    column `row` says whose each input is, in ascending order; there are no `labels`, which belong to rows.
+    column `row` says whose each input is, in ascending order; there are no `whole` and `labels`, which belong to rows.
 
     The result is memory-mapped from `cache_dir/hf_kit/tokenized-<key>.arrow` (`cache_dir`: that of `datasets`), where
     the key covers texts, tokenizer and the settings here but not the labels. The file ends in its own checksum; one
@@ -200,8 +200,8 @@ def tokenize_dataset(
             os.replace(written, path)
     tokenized = datasets.Dataset.from_file(str(path), split=dataset.split)
     whole, lost = tokenized.data["whole"], pc.sum(tokenized.data["lost"]).as_py()
-    truncated, tokens = pc.sum(tokenized.data["truncated"]).as_py(), pc.sum(whole).as_py()
-    tokenized = tokenized.remove_columns(["whole", "lost", *([] if windows else ["row"])])
+    truncated, tokens = pc.sum(pc.greater(whole, max_length)).as_py(), pc.sum(whole).as_py()
+    tokenized = tokenized.remove_columns(["whole", "lost"] if windows else ["lost", "row"])
     if "labels" in dataset.column_names and not windows:
         labels = dataset.select_columns("labels").with_format("arrow")[:]["labels"]
         tokenized = tokenized.add_column("labels", labels, feature=dataset.features["labels"])

@@ -464,3 +464,14 @@ def test_odd_labels_are_said_before_training(tmp_path, capsys):
     assert "same text has two labels" in warned and "is good and bad" in warned
     assert "longer than 4 tokens" in warned
     assert json.loads(Path("out/results.json").read_text())["data_checks"]["similar_labels"] == [["Good", "good"]]
+
+
+def test_several_seeds_have_a_mean_on_the_clean_rows_as_well(leaky_files, capsys):
+    assert run(*leaky_files, "--num_seeds=2", "--seed=3", "--num_train_epochs=1", "--output_dir=out") == 0
+    printed = capsys.readouterr()
+    results = json.loads(Path("out/results.json").read_text())
+    runs = [results["seeds"]["runs"][seed]["clean"]["test"]["accuracy"] for seed in ("3", "4")]
+    assert results["clean"]["seeds"]["mean"]["test"]["accuracy"] == pytest.approx(sum(runs) / 2)
+    assert printed.out.count("28 clean rows") == 3  # the mean's and two baselines'
+    assert results["data_checks"]["splits"]["test"]["in_train"] == 12
+    assert set(results["clean"]["baselines"]) == {"majority", "tfidf_logistic_regression"}

@@ -348,7 +348,7 @@ def test_rows_are_cut_as_the_tokenizer_would_and_counted_exactly(
     wanted = tokenizer(*inputs, truncation=True, max_length=max_length)
     assert result.truncated == sum(n > max_length for n in whole) > 0
     assert result.lost_share == pytest.approx(1 - sum(map(len, wanted["input_ids"])) / sum(whole))
-    assert result.dataset["truncated"][:] == [n > max_length for n in whole]
+    assert result.dataset["whole"][:] == whole
     assert sum(n == max_length for n in whole) > 0, "texts that just fit are in the test"
     assert result.dataset["input_ids"][:] == wanted["input_ids"]
     assert result.dataset["length"][:] == [len(ids) for ids in wanted["input_ids"]]
@@ -390,7 +390,7 @@ def test_of_the_510_tokens_beside_berts_two_the_middle_cut_keeps_128_and_382():
 def test_only_the_models_columns_are_kept_and_the_collator_makes_the_mask(trained, tmp_path):
     dataset = Dataset.from_dict(_rows()).cast_column("labels", ClassLabel(names=["bad", "good"]))
     result = tokenize_dataset(dataset, trained["bpe"], "text", max_length=16, cache_dir=tmp_path).dataset
-    assert result.column_names == ["input_ids", "token_type_ids", "length", "truncated", "labels"]
+    assert result.column_names == ["input_ids", "token_type_ids", "length", "whole", "labels"]
     assert result.features["labels"] == dataset.features["labels"]
     batch = DataCollatorWithPadding(trained["bpe"])([result[i] for i in (1, 20)])
     assert batch["attention_mask"].sum(1).tolist() == batch["length"].tolist() == [result[1]["length"], 16]
@@ -399,7 +399,7 @@ def test_only_the_models_columns_are_kept_and_the_collator_makes_the_mask(traine
     assert tokenize_dataset(unlabelled, plain, "text", max_length=16, cache_dir=tmp_path).dataset.column_names == [
         "input_ids",
         "length",
-        "truncated",
+        "whole",
     ]
 
 

@@ -34,6 +34,7 @@ def table_of(checks: DataChecks) -> tuple[list[str], list[list[str]]]:
         ("text also in train", "in_train", "rows"),
         ("text also in validation", "in_validation", "rows"),
         (f"cut at {checks.max_length} tokens", "cut", "rows"),
+        ("tokens cut off", "lost", "whole"),
         ("unknown tokens", "unknown", "tokens"),
     ]
     for title, count, whole in counted:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 
@@ -27,6 +28,7 @@ class SplitChecks:
         two_labels: rows whose text stands in this split with another label as well.
         in_train, in_validation: rows whose text is there too; None for the split itself and the ones before it.
         cut: rows that lose tokens to `max_length`.
+        lost: the tokens that they lose.
         tokens, unknown: those of the texts as the model reads them, special ones not counted; `unknown` is None where
             the tokenizer can write everything.
     """
@@ -41,8 +43,14 @@ class SplitChecks:
     in_train: int | None
     in_validation: int | None
     cut: int
+    lost: int
     tokens: int
     unknown: int | None
+
+    @property
+    def whole(self) -> int:
+        """Tokens before the cut."""
+        return self.tokens + self.lost
 
 
 @dataclass
@@ -108,7 +116,8 @@ def _label_counts(labels: np.ndarray, mapping: LabelMapping) -> dict[str, int]:
 
 def rows_with_two_labels(keys: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """[n] True where another row has the same text and another label; `labels` is [n], or [n, c] for several."""
-    codes = np.unique(labels, axis=0, return_inverse=True)[1].reshape(-1)  # [n]
+    values = pa.array([row.tobytes() for row in labels])  # far faster than sorting rows of [n, c]
+    codes = values.dictionary_encode().indices.to_numpy()  # [n]
     texts, text_of_row = np.unique(keys, return_inverse=True)
     lowest, highest = np.full(len(texts), len(keys)), np.zeros(len(texts), dtype=np.int64)
     np.minimum.at(lowest, text_of_row, codes)
@@ -136,17 +145,19 @@ def similar_labels(names: list[str]) -> list[list[str]]:
 
 
 def count_tokens(tokenized: Dataset, unknown_id: int | None, special: int) -> dict[str, int | None]:
-    """`cut`, `tokens` and `unknown` of `SplitChecks`.
+    """`cut`, `lost`, `tokens` and `unknown` of `SplitChecks`.
 
     Args:
-        tokenized: `input_ids`, `length` and `truncated`.
+        tokenized: `input_ids`, `length` and `whole`, the length before the cut.
         unknown_id: the id of unknown tokens, None where the tokenizer has none.
         special: special tokens that each row has.
     """
-    cut = tokens = unknown = 0
-    for table in tokenized.select_columns(["input_ids", "length", "truncated"]).with_format("arrow").iter(10_000):
-        cut += pc.sum(table["truncated"]).as_py()
+    cut = lost = tokens = unknown = 0
+    for table in tokenized.select_columns(["input_ids", "length", "whole"]).with_format("arrow").iter(10_000):
+        missing = pc.subtract(table["whole"], table["length"])
+        cut += pc.sum(pc.greater(missing, 0)).as_py()
+        lost += pc.sum(missing).as_py()
         tokens += pc.sum(table["length"]).as_py() - special * len(table)
         if unknown_id is not None:
             unknown += pc.sum(pc.equal(pc.list_flatten(table["input_ids"]), unknown_id)).as_py() or 0
-    return {"cut": cut, "tokens": tokens, "unknown": None if unknown_id is None else unknown}
+    return {"cut": cut, "lost": lost, "tokens": tokens, "unknown": None if unknown_id is None else unknown}

@@ -519,7 +519,7 @@ def _keep_some(splits: Splits, name: str, most: int | None) -> None:
 
 
 def _labels(dataset: Dataset) -> np.ndarray:
-    return np.asarray(dataset.with_format("numpy")["labels"][:])
+    return np.asarray(dataset.select_columns("labels").with_format("numpy")["labels"][:])  # other columns stay unread
 
 
 TASK = TextClassification
