@@ -68,18 +68,6 @@ def seeds_table(results: dict[str, Any]) -> None:
         console.say(f"Kept: seed {best}, the first of {number}: without validation rows nothing may choose.")
 
 
-def _seeds_scores(results: dict, runs: dict, mean: dict, sd: dict, which: str) -> None:
-    for split in (name for name in ("validation", "test") if name in mean):
-        metrics = [m for m in HEADLINE if m in mean[split] and SAME.get(m) not in mean[split]]
-        rows = [[f"seed {seed}", *(run[split].get(m) for m in metrics)] for seed, run in runs.items()]
-        spread = [f"{mean[split][m]:.3f} ± {sd[split][m]:.3f}" for m in metrics]
-        rows.append([f"mean ± sd of {len(runs)}", *spread])
-        for name, scores in results.get("baselines", {}).items():
-            if split in scores:
-                rows.append([name, *(scores[split].get(m) for m in metrics)])
-        console.table([split + which, *(m.replace("matthews_correlation", "mcc") for m in metrics)], rows)
-
-
 def verdict(results: dict[str, Any], metric: str, greater_is_better: bool) -> None:
     """Say plainly if a simple model did as well or better: on the clean rows if not all are, in the mean of seeds."""
     split = "test" if "test" in results else "validation"
@@ -91,7 +79,7 @@ def verdict(results: dict[str, Any], metric: str, greater_is_better: bool) -> No
     if ours is None:
         return
     sign = 1 if greater_is_better else -1
-    for name, scores in baselines.items():
+    for name, scores in results.get("baselines", {}).items():
         theirs = scores.get(split, {}).get(metric)
         if theirs is not None and sign * theirs >= sign * ours:
             console.warn(

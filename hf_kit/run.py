@@ -81,9 +81,8 @@ def train(arguments: Arguments) -> Path:
         write_run_facts(folder, arguments, task, parts)
 
     def train_one(arguments: Arguments, folder: Path) -> dict[str, Any]:
-        return train_model(
-            arguments, copy.copy(task), copy.deepcopy(config), prepared, processor, inputs, checks, folder
-        )
+        own = copy.copy(task), copy.deepcopy(config)
+        return train_model(arguments, *own, prepared, checks, processor, inputs, folder, checkpoint)
 
     if arguments.training.num_seeds == 1:
         results = train_one(arguments, folder)
@@ -105,7 +104,6 @@ def train_model(
     checks: DataChecks,
     processor: Any,
     inputs: dict[str, Any],
-    checks: DataChecks,
     folder: Path,
     checkpoint: Path | None = None,
 ) -> dict[str, Any]:

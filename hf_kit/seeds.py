@@ -17,7 +17,6 @@ from hf_kit.arguments import Arguments
 from hf_kit.run_folder import RESULTS, read_json
 
 Results = dict[str, Any]
-SCORED = ("validation", "test", "clean")
 
 
 def train_each(arguments: Arguments, folder: Path, train_one: Callable[[Arguments, Path], Results]) -> Results:

@@ -236,7 +236,6 @@ def _encode(
         out["token_type_ids"] = pa.array(types, pa.list_(pa.int8()))
     out |= {"length": pa.array(map(len, ids), pa.int32()), "row": pa.array(whose, pa.int64())}
     out |= {"whole": pa.array(whole, pa.int32()), "lost": pa.array(lost, pa.int32())}
-    out["truncated"] = pa.array([n > max_length for n in whole])
     return pa.table(out)
 
 
