@@ -67,12 +67,10 @@ def train(arguments: Arguments) -> Path:
     # The others find the main process's tokenized data in the cache.
     with arguments.training.main_process_first(local=False, desc="tokenizing"):
         processor = task.load_processor(arguments.model, config, prepared.train, fresh=fresh)
-        made = {name: task.preprocess(rows, processor, name) for name, rows in prepared.splits().items()}
-    inputs = {name: rows for name, (rows, _) in made.items()}
+        # What is cut stands in the table of the checks.
+        inputs = {name: task.preprocess(rows, processor, name)[0] for name, rows in prepared.splits().items()}
     checks = task.check(prepared, inputs, processor)
     show_checks(checks)
-    for note in (note for _, notes in made.values() for note in notes):
-        console.say(f"  {note}")
 
     console.heading("Model")
     task.configure(config)

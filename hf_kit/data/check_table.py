@@ -101,7 +101,7 @@ def warnings_of(checks: DataChecks) -> list[str]:
     if long:
         found.append(
             f"more than {MANY_CUT:.0%} of the texts in {_list(long)} are longer than {checks.max_length} tokens and "
-            "are cut: see --max_length"
+            "are cut: see --max_length and --truncation_side; `hf-kit evaluate` and `predict` read all with --windows"
         )
     strange = [name for name, split in splits.items() if (split.unknown or 0) > MANY_UNKNOWN * split.tokens]
     if strange:
