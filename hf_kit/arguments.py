@@ -23,7 +23,7 @@ NOT_IN_FINGERPRINT = frozenset(
     "resume_from_checkpoint dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers "
     "dataloader_prefetch_factor skip_memory_metrics ddp_backend ddp_timeout use_cpu per_device_eval_batch_size "
     "eval_accumulation_steps hub_private_repo hub_model_id hub_strategy hub_always_push hub_revision hub_token "
-    "push_to_hub".split()
+    "push_to_hub logging_nan_inf_filter".split()
 )
 
 
@@ -148,6 +148,9 @@ class KitTrainingArguments(Seq2SeqTrainingArguments):
     save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints kept, beside the best one."})
     load_best_model_at_end: bool = field(default=True, metadata={"help": "Keep the best model, not the last."})
     logging_steps: float = field(default=0.02, metadata={"help": "Log every so many steps; below 1: a share of all."})
+    logging_nan_inf_filter: bool = field(
+        default=False, metadata={"help": "Leave losses that are no numbers out of the log; they stop the run anyway."}
+    )
     train_sampling_strategy: str = field(
         default="group_by_length",
         metadata={

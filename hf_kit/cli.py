@@ -18,15 +18,25 @@ usage: hf-kit COMMAND ...
   hf-kit doctor [--json]                          what this machine has, what is not well, and how to mend it
 
   hf-kit COMMAND --help     the flags of one command
+  hf-kit COMMAND --debug    an error's traceback as well
   hf-kit --version
 
 RUN is a run folder or the Hub id of one. On several GPUs: accelerate launch recipes/train.py RECIPE.yaml ...
-Exit status: 0 done, 1 a mistake to mend (said in one line) or a machine that cannot train (doctor), 130 interrupted."""
+Exit status: 0 done, 1 an error (said in one line) or a machine that cannot train (doctor), 130 interrupted."""
+
+# Of an unexpected error's message: some libraries quote whole tensors.
+MOST_CHARACTERS = 500
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; the exit status."""
+    """Run one command; the exit status.
+
+    An exception becomes one line on standard error. With `--debug` among the words it is raised as it is, together with
+    the library's own error below it, if there is one.
+    """
     argv = sys.argv[1:] if argv is None else argv
+    debug = "--debug" in argv  # `--debug=underflow_overflow` is a training argument of transformers
+    argv = [word for word in argv if word != "--debug"]
     commands = {"train": train, "evaluate": evaluate, "predict": predict, "doctor": doctor}
     if not argv or argv[0] in ("-h", "--help"):
         print(HELP)
@@ -40,15 +50,24 @@ def main(argv: list[str] | None = None) -> int:
 
             raise UserError(f"there is no command `{argv[0]}`{nearest(argv[0], commands)} See hf-kit --help")
         return commands[argv[0]](argv[1:]) or 0
-    except UserError as mistake:
-        console.error(str(mistake))
-        return 1
+    except SystemExit:
+        raise  # `--help`
     except BrokenPipeError:
         # Whoever read our output has seen enough (`| head`); what Python flushes at its end must go somewhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         console.error("interrupted; a training run goes on from its last checkpoint with the same command")
         return 130
+    except BaseException as reason:  # a panic in a Rust library is no `Exception`
+        if debug:
+            reason.__suppress_context__ = False
+            raise
+        if isinstance(reason, UserError):
+            console.error(str(reason))
+        else:
+            what = f"{type(reason).__name__}: {str(reason)[:MOST_CHARACTERS] or 'no message'}"
+            console.error(f"unexpected {what}; run again with --debug for the traceback", every_process=True)
+        return 1
     return 0
 
 

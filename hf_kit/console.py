@@ -35,8 +35,8 @@ def _console(stderr: bool = False):
     return Console(file=stream, width=width, highlight=False, soft_wrap=True)
 
 
-def _print(message: str, style: str = "", stderr: bool = False) -> None:
-    if is_main_process():
+def _print(message: str, style: str = "", stderr: bool = False, every_process: bool = False) -> None:
+    if is_main_process() or every_process:
         from rich.text import Text
 
         _console(stderr).print(Text(message, style=style))
@@ -57,9 +57,14 @@ def warn(message: str) -> None:
     _print(f"warning: {message}", style="yellow", stderr=True)
 
 
-def error(message: str) -> None:
-    """Print the one clear error, to stderr."""
-    _print(f"error: {message}", style="bold red", stderr=True)
+def error(message: str, every_process: bool = False) -> None:
+    """Print the one clear error, to stderr, in one line.
+
+    Args:
+        every_process: also where this is not the main process, whose own error may be another or none.
+    """
+    rank = "" if is_main_process() else f"process {os.environ['RANK']}: "
+    _print(f"error: {rank}{' '.join(message.split())}", style="bold red", stderr=True, every_process=every_process)
 
 
 def table(columns: list[str], rows: list[list], title: str | None = None) -> None:

@@ -10,8 +10,8 @@ class UserError(Exception):
 
 
 def nearest(name: str, candidates) -> str:
-    """`"; did you mean `x`?"` for the candidate most like `name`, else an empty string."""
+    """The end of a sentence: `"; did you mean `x`?"` for the candidate most like `name`, else a full stop."""
     import difflib
 
     match = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.6)
-    return f"; did you mean `{match[0]}`?" if match else ""
+    return f"; did you mean `{match[0]}`?" if match else "."

@@ -9,9 +9,11 @@ import json
 import warnings
 from pathlib import Path
 
+import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import safe_open
 from torch import nn
+from transformers import PreTrainedConfig
 from transformers.pytorch_utils import Conv1D
 
 from hf_kit.arguments import LoraArguments
@@ -51,6 +53,20 @@ def _linear_layers(model: nn.Module, head: list[str]) -> list[str]:
     ]
 
 
+def check_targets(arguments: LoraArguments, config: PreTrainedConfig, auto_class: type, task_type: str) -> None:
+    """Try the adapters on a model without weights, before any data is loaded.
+
+    Raises:
+        UserError: as `add_lora`.
+    """
+    try:
+        with torch.device("meta"):
+            empty = auto_class.from_config(config)
+    except Exception:
+        return  # not every model can be built without memory; the loaded one will tell
+    add_lora(Backbone(empty, True, []), arguments, task_type)
+
+
 def add_lora(backbone: Backbone, arguments: LoraArguments, task_type: str) -> PeftModel:
     """Freeze the backbone and put adapters on it; the head stays trainable.
 
@@ -60,13 +76,12 @@ def add_lora(backbone: Backbone, arguments: LoraArguments, task_type: str) -> Pe
     model = backbone.model
     own = own_model_types().get(model.config.model_type)
     head = head_modules(model)
-    named = {name for name, _ in model.named_modules()}
-    for name in arguments.lora_modules_to_save or []:
-        if not any(module == name or module.endswith(f".{name}") for module in named):
-            last = {module.rpartition(".")[2] for module in named}
-            raise UserError(
-                f"--lora_modules_to_save: {model.config.model_type} has no module {name}{nearest(name, last)}"
-            )
+    every = [name for name, _ in model.named_modules()]
+    linear = sorted({name.rpartition(".")[2] for name in _linear_layers(model, head)})
+    _check_named(model, "lora_modules_to_save", arguments.lora_modules_to_save, every, [*linear, *head])
+    _check_named(model, "lora_target_modules", arguments.lora_target_modules, every, linear)
+    matrices = [name for name, weight in model.named_parameters() if weight.dim() > 1]
+    _check_named(model, "lora_target_parameters", arguments.lora_target_parameters, matrices, matrices)
     whole = sorted({*head, *backbone.new_modules, *(arguments.lora_modules_to_save or [])})
     # A module below another that is saved whole would be saved twice.
     whole = [name for name in whole if not any(name.startswith(f"{other}.") for other in whole)]
@@ -96,15 +111,29 @@ def add_lora(backbone: Backbone, arguments: LoraArguments, task_type: str) -> Pe
             warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
             peft_model = get_peft_model(model, config)
     except ValueError as reason:
-        last_names = sorted({name.rpartition(".")[2] for name in _linear_layers(model, head)})
         raise UserError(
-            f"LoRA targets {modules or parameters} in {model.config.model_type}: {' '.join(str(reason).split())[:120]} "
-            f"... Linear layers there: {', '.join(last_names) or 'none'}"
+            f"LoRA on {modules or parameters} of {model.config.model_type}: {' '.join(str(reason).split())[:200]}. "
+            f"Linear layers there: {', '.join(linear) or 'none'}"
         ) from None
-    adapted = [name for name, _ in peft_model.named_parameters() if "lora_A" in name]
-    if not adapted:
+    if not any("lora_A" in name for name, _ in peft_model.named_parameters()):
         raise UserError(f"LoRA: {modules or parameters} match nothing in {model.config.model_type}")
     return peft_model
+
+
+def _check_named(model: nn.Module, flag: str, asked: list[str] | None, there: list[str], shown: list[str]) -> None:
+    """PEFT passes over a name that matches nothing as long as another one does, and adapts less than was asked for.
+
+    Args:
+        there: all dotted names that can be meant; the end of one, from a dot on, is enough.
+        shown: the names for the message.
+    """
+    for name in asked or []:
+        if not any(known == name or known.endswith(f".{name}") for known in there):
+            last = {known.rpartition(".")[2] for known in there} | set(there)
+            raise UserError(
+                f"--{flag} {name}: {model.config.model_type} has nothing of this name{nearest(name, last)} "
+                f"It has: {', '.join(shown[:12]) or 'none'}{' ...' if len(shown) > 12 else ''}"
+            )
 
 
 def trainable_share(model: nn.Module) -> tuple[int, int]:

@@ -44,9 +44,15 @@ def train(arguments: Arguments) -> Path:
         validation_file=data.validation_file,
         test_file=data.test_file,
     )
+    run_folder.check_run_folder(Path(arguments.training.output_dir or "runs"))
+    checkpoint = asked_checkpoint(arguments.training.resume_from_checkpoint)
     console.heading("Settings")
     task = find_task(arguments.task_name)(arguments.task, arguments.training.label_smoothing_factor)
     config = settings.settle_settings(arguments)
+    fresh = arguments.model.model_name_or_path is None
+    task.check_model(arguments.model, config, fresh=fresh)
+    if arguments.lora.use_peft and not arguments.model.trust_remote_code:
+        lora.check_targets(arguments.lora, config, task.auto_class, task.peft_task_type)
 
     console.heading("Data")
     prepared = load_data(arguments, task)
@@ -58,15 +64,13 @@ def train(arguments: Arguments) -> Path:
     settings.print_configuration(arguments, config)
 
     console.heading("Data checks")
-    fresh = arguments.model.model_name_or_path is None
     # The others find the main process's tokenized data in the cache.
     with arguments.training.main_process_first(local=False, desc="tokenizing"):
         processor = task.load_processor(arguments.model, config, prepared.train, fresh=fresh)
-        inputs, notes = preprocess(task, prepared, processor)
+        # What is cut stands in the table of the checks.
+        inputs = {name: task.preprocess(rows, processor, name)[0] for name, rows in prepared.splits().items()}
     checks = task.check(prepared, inputs, processor)
     show_checks(checks)
-    for note in notes:
-        console.say(note)
 
     console.heading("Model")
     task.configure(config)
@@ -75,9 +79,8 @@ def train(arguments: Arguments) -> Path:
         write_run_facts(folder, arguments, task, parts)
 
     def train_one(arguments: Arguments, folder: Path) -> dict[str, Any]:
-        return train_model(
-            arguments, copy.copy(task), copy.deepcopy(config), prepared, processor, inputs, checks, folder
-        )
+        own = copy.copy(task), copy.deepcopy(config)
+        return train_model(arguments, *own, prepared, checks, processor, inputs, folder, checkpoint)
 
     if arguments.training.num_seeds == 1:
         results = train_one(arguments, folder)
@@ -96,12 +99,15 @@ def train_model(
     task: Task,
     config: PreTrainedConfig,
     prepared: Prepared,
+    checks: DataChecks,
     processor: Any,
     inputs: dict[str, Any],
-    checks: DataChecks,
     folder: Path,
+    checkpoint: Path | None = None,
 ) -> dict[str, Any]:
     """Train, score and save one model with one seed into `folder`; its results, whole on the main process.
+
+    It goes on from `checkpoint`, else from the folder's last one, if there is one.
 
     `task` and `config` are this model's own: what its validation rows settle is written to them.
     """
@@ -115,7 +121,7 @@ def train_model(
     trainer = make_trainer(arguments, task, model, processor, inputs)
 
     console.heading("Training")
-    trained = fit(trainer, arguments, folder)
+    trained = fit(trainer, checkpoint or run_folder.last_checkpoint(folder))
 
     console.heading("Results")
     results = scoring.score(trainer, task, prepared, inputs, arguments, folder)
@@ -203,15 +209,6 @@ def settle_folder(
     return folder, run_folder.open_run_folder(folder, parts), parts
 
 
-def preprocess(task: Task, prepared: Prepared, processor: Any) -> tuple[dict[str, Any], list[str]]:
-    """Model inputs per split, and what the user should know of them."""
-    inputs, notes = {}, []
-    for name, split in prepared.splits().items():
-        inputs[name], more = task.preprocess(split, processor, name)
-        notes += more
-    return inputs, notes
-
-
 def describe_model(model: Any, base: backbone.Backbone) -> None:
     trained, total = lora.trainable_share(model)
     kind = "pretrained" if base.pretrained else "fresh"
@@ -261,6 +258,7 @@ def make_trainer(arguments: Arguments, task: Task, model: Any, processor: Any, i
 
 def write_run_facts(folder: Path, arguments: Arguments, task: Task, parts: dict[str, Any]) -> None:
     """`run.json` and `recipe.yaml`, before the first step."""
+    folder.mkdir(parents=True, exist_ok=True)
     facts = {
         "task": arguments.task_name,
         "state": task.state(),
@@ -287,23 +285,22 @@ def write_run_facts(folder: Path, arguments: Arguments, task: Task, parts: dict[
     )
 
 
-def checkpoint_to_resume(asked: str | None, folder: Path) -> Path | None:
-    """The checkpoint that the user names, or the folder's last one (also for the word `true`).
+def asked_checkpoint(asked: str | None) -> Path | None:
+    """The checkpoint that the user names; None stands for the run folder's last one (as does the word `true`).
 
     Raises:
         UserError: the named folder is no whole checkpoint.
     """
     if asked is None or asked.lower() == "true":
-        return run_folder.last_checkpoint(folder)
+        return None
     missing = run_folder.missing_from_checkpoint(Path(asked))
     if missing:
         raise UserError(f"--resume_from_checkpoint {asked} is no whole checkpoint: {', '.join(missing)} not there")
     return Path(asked)
 
 
-def fit(trainer: KitTrainer, arguments: Arguments, folder: Path) -> dict[str, Any]:
-    """Train, from the last checkpoint if the run has one; what a report needs of it."""
-    checkpoint = checkpoint_to_resume(arguments.training.resume_from_checkpoint, folder)
+def fit(trainer: KitTrainer, checkpoint: Path | None) -> dict[str, Any]:
+    """Train, from `checkpoint` if there is one; what a report needs of it."""
     if checkpoint:
         console.say(f"continuing from {checkpoint}")
     started = time.monotonic()

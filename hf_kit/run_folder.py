@@ -8,6 +8,7 @@ the adapter, and the merged model in `merged/`.
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -79,14 +80,17 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """The file's object, or None where there is no file.
 
     Raises:
-        UserError: the file is there and is not JSON.
+        UserError: the file is there and is no JSON object.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (json.JSONDecodeError, UnicodeDecodeError) as reason:
         raise UserError(f"{path} is damaged ({reason}); restore it or remove the folder") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path} is damaged (no JSON object in it); restore it or remove the folder")
+    return value
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -100,15 +104,37 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return [f"{name}: {short(before.get(name))} -> {short(now.get(name))}" for name in changed]
 
 
+def check_run_folder(folder: Path) -> None:
+    """See, without leaving anything behind, that a run can lie in `folder`, which need not be there yet.
+
+    Raises:
+        UserError: it is a file, lies below one, holds other files than a run's, or may not be written.
+    """
+    try:
+        if (folder / RESULTS).is_file():
+            return  # it will only be shown
+        there = folder
+        while not there.is_dir():
+            if there.exists():
+                raise UserError(f"--output_dir {folder}: {there} is a file; name a folder")
+            there = there.parent
+        if there == folder and not (folder / RUN).is_file() and any(folder.iterdir()):
+            raise UserError(f"--output_dir {folder} holds other files and no run; name an empty or a new folder")
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as reason:
+        raise UserError(
+            f"--output_dir {folder} cannot be written ({reason.strerror}); name a folder in a place that is yours"
+        ) from None
+
+
 def open_run_folder(folder: Path, parts: dict[str, Any]) -> str:
     """Say what `folder` is to a run with the fingerprint parts `parts`: "new", "unfinished" or "finished".
 
     Raises:
-        UserError: the folder holds another run or other files, or cannot be written. Nothing is touched.
+        UserError: the folder holds another run, or `check_run_folder` refuses it. Nothing is touched.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--output_dir {folder} is a file; name a folder")
-    run = read_json(folder / RUN) if folder.exists() else None
+    check_run_folder(folder)
+    run = read_json(folder / RUN)
     if run is not None:
         changed = differences(run.get("fingerprint_of", {}), parts)
         if changed:
@@ -118,14 +144,6 @@ def open_run_folder(folder: Path, parts: dict[str, Any]) -> str:
                 "--output_dir, or remove this one if you no longer need it; nothing was changed"
             )
         return "finished" if (folder / RESULTS).is_file() else "unfinished"
-    if folder.exists() and any(folder.iterdir()):
-        raise UserError(f"--output_dir {folder} holds other files and no run; name an empty or a new folder")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as reason:
-        raise UserError(f"--output_dir {folder} cannot be made: {reason.strerror}") from None
-    if not os.access(folder, os.W_OK):
-        raise UserError(f"--output_dir {folder} cannot be written")
     return "new"
 
 

@@ -76,6 +76,28 @@ def load_tokenizer(
     return tokenizer
 
 
+def position_limit(config: PreTrainedConfig) -> int | None:
+    """The tokens that a model has positions for; None where it needs none (an LSTM, T5)."""
+    text_config = config.get_text_config()
+    positions = getattr(text_config, "max_position_embeddings", None)  # recurrent and relative models have none
+    if positions is None or positions <= 0:  # XLNet says -1
+        return None
+    if text_config.model_type in POSITIONS_AFTER_PADDING:
+        # MPNet's padding index is fixed in its code.
+        positions -= 1 + (1 if text_config.model_type == "mpnet" else text_config.pad_token_id)
+    return positions
+
+
+def check_max_length(max_length: int, config: PreTrainedConfig) -> None:
+    """Raises: UserError: the model has fewer positions than that."""
+    limit = position_limit(config)
+    if limit is not None and max_length > limit:
+        raise UserError(
+            f"--max_length {max_length} is more than the {limit} tokens that this {config.model_type} model can take; "
+            f"set it to {limit} or less"
+        )
+
+
 def effective_max_length(
     tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, max_length: int | None = None
 ) -> int:
@@ -87,24 +109,14 @@ def effective_max_length(
 
     Raises `UserError` for a `max_length` beyond the limit, or one that leaves no room beside the special tokens.
     """
-    text_config = config.get_text_config()
-    positions = getattr(text_config, "max_position_embeddings", None)  # recurrent and relative models have none
-    limit = positions if positions is not None and positions > 0 else None  # XLNet says -1
-    if limit is not None and text_config.model_type in POSITIONS_AFTER_PADDING:
-        # MPNet's padding index is fixed in its code.
-        limit -= 1 + (1 if text_config.model_type == "mpnet" else text_config.pad_token_id)
     if max_length is None:
         # A tokenizer without a limit says so with a number such as 1e30.
-        known = [n for n in (limit, tokenizer.model_max_length) if n is not None and n < 10**6]
+        known = [n for n in (position_limit(config), tokenizer.model_max_length) if n is not None and n < 10**6]
         return min(known, default=DEFAULT_MAX_LENGTH)
-    if limit is not None and max_length > limit:
-        raise UserError(
-            f"max_length {max_length} is more than the {limit} tokens that a {text_config.model_type} model "
-            f"with {positions} positions can take. Set max_length to {limit} or less."
-        )
+    check_max_length(max_length, config)
     frame = tokenizer.num_special_tokens_to_add(pair=True)
     if max_length <= frame:
-        raise UserError(f"max_length {max_length} leaves no room for text beside {frame} special tokens. Raise it.")
+        raise UserError(f"--max_length {max_length} leaves no room for text beside {frame} special tokens; raise it")
     return max_length
 
 

@@ -59,7 +59,7 @@ def train_tokenizer(
     """
     if tokenizer_type not in TRAINERS:
         raise UserError(
-            f"tokenizer_type `{tokenizer_type}` is not known{nearest(tokenizer_type, TRAINERS)}. "
+            f"tokenizer_type `{tokenizer_type}` is not known{nearest(tokenizer_type, TRAINERS)} "
             f"Choose one of: {', '.join(TRAINERS)}."
         )
     if special_tokens not in TEMPLATES:

@@ -3,6 +3,7 @@
 - The loss is the task's, divided by the item count of the whole optimizer step, so that gradient accumulation and more
   processes change nothing (see `loss.py`).
 - Batches are bucketed by length (see `sampler.py`), also in evaluation, where predictions come back in row order.
+- A loss that is no number ends the run before it spoils the weights (see `divergence.py`).
 - No `training_args.bin` is written: it is a pickle, and it would hold a token.
 """
 
@@ -18,6 +19,7 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import PredictionOutput
 
 from hf_kit import console
+from hf_kit.divergence import Divergence
 from hf_kit.sampler import LengthBucketSampler, LongestFirstSampler, row_lengths
 from hf_kit.tasks.task import Task
 from hf_kit.windows import average_windows
@@ -41,11 +43,26 @@ class KitTrainer(Seq2SeqTrainer):
         )
         # The count of the step is for our loss; a head that also got it could only ignore it.
         self.model_accepts_loss_kwargs = False
+        self._divergence = Divergence(self)
+        self.add_callback(self._divergence)
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        self._divergence.note(loss, inputs)
+        return loss
+
+    def _get_grad_norm(self, model, grad_norm=None):
+        # Called once a step, after the last backward pass, clipping done, and before the optimizer.
+        grad_norm = super()._get_grad_norm(model, grad_norm)
+        self._divergence.check(grad_norm)
+        return grad_norm
 
     def _scores(self, prediction: EvalPrediction) -> dict[str, float]:
         """The task's scores, and the loss over all rows at once: a mean of batch means would weigh rows unequally."""
         outputs = {"logits": torch.as_tensor(prediction.predictions)}
         loss = self.task.loss(outputs, torch.as_tensor(prediction.label_ids))
+        if not torch.isfinite(loss):
+            self._divergence.stop_evaluation(self._in_row_order(prediction.predictions))
         return self.task.compute_metrics(prediction) | {"loss": loss.item()}
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
@@ -85,22 +102,27 @@ class KitTrainer(Seq2SeqTrainer):
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval", **gen_kwargs):
         """As the parent; rows that pad the last batch of several processes are not counted twice."""
+        self._scored = self.eval_dataset if eval_dataset is None else eval_dataset
         if self.args.predict_with_generate:
             return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix, **gen_kwargs)
         return Trainer.evaluate(self, eval_dataset, ignore_keys, metric_key_prefix)
 
     def predict(self, test_dataset, ignore_keys=None, metric_key_prefix="test", **gen_kwargs) -> PredictionOutput:
         """As the parent; predictions and labels stand in the rows' own order."""
+        self._scored = test_dataset
         if self.args.predict_with_generate:
             output = super().predict(test_dataset, ignore_keys, metric_key_prefix, **gen_kwargs)
         else:
             output = Trainer.predict(self, test_dataset, ignore_keys, metric_key_prefix)
-        lengths = row_lengths(test_dataset)
-        if lengths is None or self.args.train_sampling_strategy != "group_by_length":
-            return output
-        back = np.argsort(LongestFirstSampler(lengths).order)
-        labels = output.label_ids
-        return PredictionOutput(output.predictions[back], None if labels is None else labels[back], output.metrics)
+        predictions, labels = map(self._in_row_order, (output.predictions, output.label_ids))
+        return PredictionOutput(predictions, labels, output.metrics)
+
+    def _in_row_order(self, values: np.ndarray | None) -> np.ndarray | None:
+        """`[n, ...]` as the evaluation's sampler dealt the rows out, put back into the order of the rows."""
+        lengths = row_lengths(self._scored)
+        if values is None or lengths is None or self.args.train_sampling_strategy != "group_by_length":
+            return values
+        return values[np.argsort(LongestFirstSampler(lengths).order)]
 
     def predict_windows(
         self, windows: Dataset, labels: np.ndarray, metric_key_prefix: str = "test"

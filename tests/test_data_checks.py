@@ -110,12 +110,13 @@ def test_every_fault_is_a_warning_with_a_remedy(capsys):
     }
     printed = shown(capsys, splits, similar_labels=[["Spam", "spam"]], example="`free` is Spam and spam")
     warned = printed.err.splitlines()
-    assert len(warned) == 5
+    assert len(warned) == 6
     wanted = [
         ("1 of 2 test rows", "--drop_leaks"),
         ("two labels in train", "`free` is Spam and spam"),
         ("`Spam` (2 rows) and `spam` (2 rows)", "write them as one"),
         ("without a text in train", "remove"),
+        ("in test are longer than 16 tokens", "--max_length"),
         ("does not know more than 5% of the tokens in train", "--vocab_size"),
     ]
     for line, parts in zip(warned, wanted, strict=True):

@@ -14,7 +14,7 @@ ROWS = [
     {"cli", "notebook"},
     {"run", "evaluation", "prediction", "parsing", "doctor"},
     {"settings", "scoring", "saved_run", "seeds"},
-    {"trainer", "progress", "report"},
+    {"trainer", "divergence", "progress", "report"},
     {"lora", "families", "precision", "sampler", "run_folder", "word_vectors"},
     {"tasks"},
     {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"}

@@ -126,7 +126,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(csv_file, monkeypatch, c
     with monkeypatch.context() as patched:
         patched.setattr(EvaluationLines, "on_step_end", cut)
         with pytest.raises(Stop):
-            run(*flags, "--output_dir=cut")
+            run(*flags, "--output_dir=cut", "--debug")
     assert not Path("cut/results.json").exists()
     capsys.readouterr()
     assert run(*flags, "--output_dir=cut") == 0
@@ -325,7 +325,7 @@ def test_a_checkpoint_that_lacks_a_file_is_not_continued(csv_file, monkeypatch, 
     with monkeypatch.context() as patched:
         patched.setattr(EvaluationLines, "on_epoch_end", cut)
         with pytest.raises(Stop):
-            run(*flags)
+            run(*flags, "--debug")
     older, newest = sorted(Path("out").glob("checkpoint-*"), key=lambda path: int(path.name[11:]))[-2:]
     (newest / "optimizer.pt").unlink()
     capsys.readouterr()
@@ -462,6 +462,7 @@ def test_odd_labels_are_said_before_training(tmp_path, capsys):
     warned = capsys.readouterr().err
     assert "`Good`" in warned and "`good`" in warned and "write them as one" in warned
     assert "same text has two labels" in warned and "is good and bad" in warned
+    assert "longer than 4 tokens" in warned
     assert json.loads(Path("out/results.json").read_text())["data_checks"]["similar_labels"] == [["Good", "good"]]
 
 

@@ -29,6 +29,8 @@ def test_a_checkpoint_counts_by_its_files_contents(tmp_path):
 def test_a_folder_is_new_unfinished_finished_or_another_runs(tmp_path):
     folder, parts = tmp_path / "a/b", {"seed": 1}
     assert run_folder.open_run_folder(folder, parts) == "new"
+    assert not (tmp_path / "a").exists()
+    folder.mkdir(parents=True)
     run_folder.write_json(folder / "run.json", {"fingerprint_of": parts})
     assert run_folder.open_run_folder(folder, parts) == "unfinished"
     run_folder.write_json(folder / "results.json", {})
@@ -44,8 +46,21 @@ def test_damaged_facts_and_files_in_the_way_are_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="is a file"):
         run_folder.open_run_folder(tmp_path / "file", {})
-    with pytest.raises(UserError, match="cannot be made"):
+    with pytest.raises(UserError, match="file is a file"):
         run_folder.open_run_folder(tmp_path / "file" / "below", {})
+    (tmp_path / "list").mkdir()
+    (tmp_path / "list/run.json").write_text("[]")
+    with pytest.raises(UserError, match="no JSON object"):
+        run_folder.open_run_folder(tmp_path / "list", {})
+
+
+def test_a_place_that_cannot_be_written_is_found_without_making_a_folder(tmp_path):
+    with pytest.raises(UserError, match="cannot be written"):
+        run_folder.check_run_folder(Path("/proc/hf_kit/run"))
+    with pytest.raises(UserError, match=r"cannot be written \(File name too long"):
+        run_folder.check_run_folder(tmp_path / ("a" * 300))
+    run_folder.check_run_folder(tmp_path / "new/below")
+    assert not list(tmp_path.iterdir())
 
 
 def test_writing_leaves_the_old_file_or_the_new_one(tmp_path, monkeypatch):

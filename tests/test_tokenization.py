@@ -272,7 +272,7 @@ def test_rotary_models_are_held_to_the_positions_of_their_config(model_type, tra
     assert effective_max_length(trained["bpe"], config) == POSITIONS
     with torch.no_grad():
         assert _tiny_model(model_type)(input_ids=torch.full((1, POSITIONS), 5)).logits.isfinite().all()
-    with pytest.raises(UserError, match=f"with {POSITIONS} positions"):
+    with pytest.raises(UserError, match=f"more than the {POSITIONS} tokens"):
         effective_max_length(trained["bpe"], config, POSITIONS + 1)
 
 

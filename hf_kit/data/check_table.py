@@ -5,6 +5,7 @@ from hf_kit.data.checks import DataChecks, SplitChecks
 
 MOST_LABELS = 12  # with more, the rarest and the most frequent stand for all
 MANY_UNKNOWN = 0.05
+MANY_CUT = 0.1
 
 # A number and the whole that it is a share of.
 Cell = tuple[int | None, int | None]
@@ -96,6 +97,12 @@ def warnings_of(checks: DataChecks) -> list[str]:
     empty = [name for name, split in splits.items() if split.empty]
     if empty:
         found.append(f"rows without a text in {_list(empty)}: they say nothing about their label; remove them")
+    long = [name for name, split in splits.items() if split.cut > MANY_CUT * split.rows]
+    if long:
+        found.append(
+            f"more than {MANY_CUT:.0%} of the texts in {_list(long)} are longer than {checks.max_length} tokens and "
+            "are cut: see --max_length and --truncation_side; `hf-kit evaluate` and `predict` read all with --windows"
+        )
     strange = [name for name, split in splits.items() if (split.unknown or 0) > MANY_UNKNOWN * split.tokens]
     if strange:
         found.append(

@@ -64,6 +64,14 @@ class Task(ABC):
         self.arguments = arguments
         self.label_smoothing = label_smoothing
 
+    def check_model(self, model_arguments: Any, config: PreTrainedConfig, *, fresh: bool) -> None:
+        """Hold the task's flags against the model, before any data is loaded.
+
+        Raises:
+            UserError: what this model cannot do, or a processor that cannot be loaded.
+        """
+        return None
+
     @abstractmethod
     def prepare(self, raw: Any, data_arguments: Any) -> Prepared:
         """Find the columns, decide the labels from the training split, check every row, make missing splits.

@@ -118,6 +118,12 @@ class TextClassification(Task):
     truncation_side: str
     _loss: ClassificationLoss
 
+    def check_model(self, model_arguments: ModelArguments, config: PreTrainedConfig, *, fresh: bool) -> None:
+        if model_arguments.tokenizer_name or not fresh:
+            _given_tokenizer(model_arguments)
+        if self.arguments.max_length:
+            tokenization.check_max_length(self.arguments.max_length, config)
+
     def prepare(self, raw: RawSplits, data_arguments: DataArguments) -> Prepared:
         if raw.train is None:
             raise UserError("there are no training rows: give --train_file or --dataset_name")
@@ -244,11 +250,7 @@ class TextClassification(Task):
         self, model_arguments: ModelArguments, config: PreTrainedConfig, train: Dataset, *, fresh: bool
     ) -> PreTrainedTokenizerBase:
         if model_arguments.tokenizer_name or not fresh:
-            tokenizer = tokenization.load_tokenizer(
-                model_arguments.tokenizer_name or resolve_checkpoint(model_arguments.model_name_or_path),
-                revision=None if model_arguments.tokenizer_name else model_arguments.model_revision,
-                trust_remote_code=model_arguments.trust_remote_code,
-            )
+            tokenizer = _given_tokenizer(model_arguments)
         else:
             own = own_model_types().get(config.model_type)
             texts = [text for column in self._text_columns() for text in train[column]]
@@ -496,6 +498,14 @@ class TextClassification(Task):
         path = folder / "confusion_matrix.png"
         figures.confusion_matrix_figure(labels, predictions.argmax(-1), self.mapping.names, path)
         return [path]
+
+
+def _given_tokenizer(arguments: ModelArguments) -> PreTrainedTokenizerBase:
+    return tokenization.load_tokenizer(
+        arguments.tokenizer_name or resolve_checkpoint(arguments.model_name_or_path),
+        revision=None if arguments.tokenizer_name else arguments.model_revision,
+        trust_remote_code=arguments.trust_remote_code,
+    )
 
 
 def _keep_some(splits: Splits, name: str, most: int | None) -> None:
