@@ -13,6 +13,8 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -137,15 +139,11 @@ def tokenize_dataset(
 
     Raises `UserError` for a data set without rows and for a tokenizer without a fast version.
     """
-    if not tokenizer.is_fast:
-        raise UserError(f"{type(tokenizer).__name__} has no fast version (tokenizer.json), which hf_kit needs.")
     if len(dataset) == 0:
         raise UserError(f"{description}: the data set has no rows.")
     texts = dataset.select_columns([text_column, *([text_pair_column] if text_pair_column else [])])
     texts = texts.with_format("arrow")
-    state = json.loads(tokenizer.backend_tokenizer.to_str())
-    state["truncation"] = state["padding"] = None  # left behind by whoever called the tokenizer last
-    serialized = json.dumps(state)
+    serialized = _serialized(tokenizer)
     with_types = "token_type_ids" in tokenizer.model_input_names
     side = tokenizer.truncation_side
     settings = [CACHE_SCHEMA, tokenizers.__version__, max_length, with_types, side, text_pair_column is not None]
@@ -155,12 +153,12 @@ def tokenize_dataset(
     path = folder / f"tokenized-{key}.arrow"
     from_cache = _is_intact(path)
     if not from_cache:
-        backend = Tokenizer.from_str(serialized)
+        encode = table_tokenizer(tokenizer, max_length)
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix="writing-") as aside:
             written = Path(aside) / path.name
             texts.map(
-                lambda table: _encode(table, backend, max_length, side, with_types),
+                lambda table: encode(table),  # `datasets` asks for the names of a function's parameters
                 batched=True,
                 remove_columns=texts.column_names,
                 cache_file_name=str(written),
@@ -177,6 +175,28 @@ def tokenize_dataset(
         labels = dataset.select_columns("labels").with_format("arrow")[:]["labels"]
         tokenized = tokenized.add_column("labels", labels, feature=dataset.features["labels"])
     return TokenizedDataset(tokenized, truncated, from_cache)
+
+
+def table_tokenizer(tokenizer: PreTrainedTokenizerBase, max_length: int) -> Callable[[pa.Table], pa.Table]:
+    """What `tokenize_dataset` does to some rows: from their texts (or pairs) to its columns and a column `truncated`.
+
+    Raises `UserError` for a tokenizer without a fast version.
+    """
+    return partial(
+        _encode,
+        backend=Tokenizer.from_str(_serialized(tokenizer)),
+        max_length=max_length,
+        side=tokenizer.truncation_side,
+        with_types="token_type_ids" in tokenizer.model_input_names,
+    )
+
+
+def _serialized(tokenizer: PreTrainedTokenizerBase) -> str:
+    if not tokenizer.is_fast:
+        raise UserError(f"{type(tokenizer).__name__} has no fast version (tokenizer.json), which hf_kit needs.")
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    state["truncation"] = state["padding"] = None  # left behind by whoever called the tokenizer last
+    return json.dumps(state)
 
 
 def _encode(table: pa.Table, backend: Tokenizer, max_length: int, side: str, with_types: bool) -> pa.Table:

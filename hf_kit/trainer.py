@@ -2,7 +2,8 @@
 
 - The loss is the task's, divided by the item count of the whole optimizer step, so that gradient accumulation and more
   processes change nothing (see `loss.py`).
-- Batches are bucketed by length (see `sampler.py`), also in evaluation, where predictions come back in row order.
+- Batches are bucketed by length (see `sampler.py`, and `stream_order.py` for streamed rows), also in evaluation, where
+  predictions come back in row order.
 - No `training_args.bin` is written: it is a pickle, and it would hold a token.
 """
 
@@ -18,6 +19,8 @@ from transformers.trainer_utils import PredictionOutput
 
 from hf_kit import console
 from hf_kit.sampler import LengthBucketSampler, LongestFirstSampler, row_lengths
+from hf_kit.stream_order import WindowedRows
+from hf_kit.streaming import TokenizedStream
 from hf_kit.tasks.task import Task
 
 
@@ -31,6 +34,9 @@ class KitTrainer(Seq2SeqTrainer):
 
     def __init__(self, *, task: Task, **kwargs: Any):
         self.task = task
+        if isinstance(kwargs.get("train_dataset"), TokenizedStream):
+            # Each process reads the stream itself, instead of rank 0 sending every batch.
+            kwargs["args"].accelerator_config.dispatch_batches = False
         super().__init__(
             compute_loss_func=task.loss,
             compute_metrics=self._scores,
@@ -66,7 +72,17 @@ class KitTrainer(Seq2SeqTrainer):
         self, dataset, description, batch_size, sampler_fn=None, is_training=False, dataloader_key=None
     ) -> DataLoader:
         lengths = row_lengths(dataset)
-        if lengths is not None and self.args.train_sampling_strategy == "group_by_length":
+        if isinstance(dataset, TokenizedStream):
+            args = self.args
+            dataset = WindowedRows(
+                dataset,
+                batch_size * args.world_size,
+                args.gradient_accumulation_steps,
+                args.seed if args.data_seed is None else args.data_seed,
+                args.train_sampling_strategy,
+                args.dataloader_drop_last,
+            )
+        elif lengths is not None and self.args.train_sampling_strategy == "group_by_length":
             if is_training:
                 seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
                 # The rows of one optimizer step: however they are dealt out, a step sees the same ones.

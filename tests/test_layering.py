@@ -15,9 +15,9 @@ ROWS = [
     {"run", "evaluation", "prediction", "parsing"},
     {"settings", "scoring", "saved_run"},
     {"trainer", "progress", "report"},
-    {"lora", "families", "precision", "sampler", "run_folder"},
+    {"lora", "families", "precision", "sampler", "stream_order", "run_folder"},
     {"tasks"},
-    {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"},
+    {"streaming", "tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"},
     {"arguments", "models"},
     {"recipe", "console", "errors"},
 ]

@@ -5,7 +5,6 @@ text's place follows from a hash of the text: the same rows are split the same w
 Deliberately different from scikit-learn's `train_test_split(stratify=...)`: that may leave a rare class out of a part.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,9 +15,10 @@ from hf_kit.data.arrow_columns import column_array
 from hf_kit.data.columns import TextColumns
 from hf_kit.data.labels import ENCODED, MULTI, SINGLE, LabelMapping
 from hf_kit.data.loading import RawSplits
+from hf_kit.data.streamed_rows import StreamedRows
+from hf_kit.data.text_keys import text_keys
 from hf_kit.errors import UserError
 
-SEED = b"hf_kit 1"  # another one gives other splits: never change it
 MOST_BINS = 10  # regression is stratified by quantiles
 
 
@@ -26,7 +26,7 @@ MOST_BINS = 10  # regression is stratified by quantiles
 class Splits:
     """The splits of a run; `notes` are sentences for the user."""
 
-    train: Dataset
+    train: Dataset | StreamedRows
     validation: Dataset | None
     test: Dataset | None
     notes: list[str]
@@ -58,18 +58,22 @@ def make_splits(
     _check_percentages(shares)
     shares = {part: percentage / 100 for part, percentage in shares.items() if percentage}
 
-    keys = _text_keys(raw.train, columns)  # [n]
+    streamed = isinstance(raw.train, StreamedRows)
+    keys = raw.train.keys if streamed else text_keys(raw.train, columns)  # [n]
     made = {"train": raw.train, "validation": raw.validation, "test": raw.test}
     notes = []
     if shares:
         places = _place_texts(keys, _strata(raw.train, mapping), shares, mapping)  # [n] 0: train
-        for i, part in enumerate(("train", *shares)):
-            made[part] = raw.train.select(np.flatnonzero(places == i))
+        parts = ("train", *shares)
+        if streamed:
+            made |= zip(parts, raw.train.take_apart(places, len(parts)), strict=True)
+        else:
+            made |= {part: raw.train.select(np.flatnonzero(places == i)) for i, part in enumerate(parts)}
         sizes = " and ".join(f"{part} ({len(made[part]):,} rows)" for part in shares)
         notes.append(f"{sizes} taken from the {len(raw.train):,} training rows, by label; same texts stay together")
     for part, given in (("validation", raw.validation), ("test", raw.test)):
         if given is not None:
-            seen = int(np.isin(_text_keys(given, columns), keys).sum())
+            seen = int(np.isin(text_keys(given, columns), keys).sum())
             if seen:
                 notes.append(f"{part}: {seen:,} of {len(given):,} texts are also in train, which flatters the score")
     if made["validation"] is None:
@@ -91,31 +95,27 @@ def _check_percentages(percentages: Mapping[str, int]) -> None:
         raise UserError(f"{flags} are {sum(percentages.values())} together; at least 10 must be left to train on")
 
 
-def _text_keys(dataset: Dataset, columns: TextColumns) -> np.ndarray:
-    """[n] uint64: equal for rows with the same text (or pair), case and white space apart."""
-    names = [name for name in (columns.text, columns.text_pair) if name is not None]
-    texts = zip(*(dataset[name][:] for name in names), strict=True)
-    keys = (
-        hashlib.blake2b(
-            "\0".join(" ".join(t.casefold().split()) for t in row).encode(), digest_size=8, key=SEED
-        ).digest()
-        for row in texts
-    )
-    return np.frombuffer(b"".join(keys), dtype="<u8")
-
-
-def _strata(dataset: Dataset, mapping: LabelMapping) -> np.ndarray:
+def _strata(dataset: Dataset | StreamedRows, mapping: LabelMapping) -> np.ndarray:
     """[n] the stratum of each row; rows without any label are one of their own."""
-    values = column_array(dataset, ENCODED)
-    if mapping.problem_type == SINGLE:
-        return values.to_numpy()
+    streamed = isinstance(dataset, StreamedRows)
     if mapping.problem_type == MULTI:
+        if streamed:
+            sums = np.asarray(dataset.labels.sum(0)).ravel()  # [c]
+            return np.concatenate([_rarest(hot, sums, len(dataset)) for hot in dataset.hot_chunks()])
+        values = column_array(dataset, ENCODED)
         hot = values.flatten().to_numpy().reshape(len(dataset), mapping.num_labels) > 0  # [n, c]
-        rarity = np.where(hot, hot.sum(0), len(dataset) + 1)  # [n, c]
-        return np.where(hot.any(1), rarity.argmin(1), mapping.num_labels)  # [n]
-    numbers = values.to_numpy()
+        return _rarest(hot, hot.sum(0), len(dataset))
+    numbers = dataset.labels if streamed else column_array(dataset, ENCODED).to_numpy()
+    if mapping.problem_type == SINGLE:
+        return numbers
     bins = int(np.clip(len(numbers) // 20, 1, MOST_BINS))
     return np.searchsorted(np.unique(np.quantile(numbers, np.arange(1, bins) / bins)), numbers)
+
+
+def _rarest(hot: np.ndarray, sums: np.ndarray, rows: int) -> np.ndarray:
+    """[m] of `hot` [m, c] the label of each row that is rarest by `sums` [c] among all `rows`; c for none."""
+    rarity = np.where(hot, sums, rows + 1)  # [m, c]
+    return np.where(hot.any(1), rarity.argmin(1), hot.shape[1])
 
 
 def _place_texts(

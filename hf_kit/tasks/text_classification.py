@@ -33,10 +33,14 @@ from hf_kit.data import (
     make_splits,
     read_texts,
 )
+from hf_kit.data.labels import mapping_of
 from hf_kit.data.quiet import quiet
+from hf_kit.data.row_stream import RowStream
+from hf_kit.data.streamed_rows import StreamedRows, scan
 from hf_kit.errors import UserError, nearest
 from hf_kit.loss import ClassificationLoss, class_weights
 from hf_kit.models import own_model_types
+from hf_kit.streaming import TokenizedStream
 from hf_kit.tasks.task import Prepared, Task
 from hf_kit.tokenizer_training import in_the_class_that_loads, train_tokenizer
 
@@ -107,10 +111,14 @@ class TextClassification(Task):
         )
         if self.columns.label is None:
             raise UserError(f"no label column among {', '.join(raw.train.column_names)}: name it with --label_column")
-        self.mapping = decide_labels(raw.train, self.columns.label, flags.problem_type)
         notes: list[str] = []
-        labelled: dict[str, Dataset | None] = {}
-        for name, split in (("train", raw.train), ("validation", raw.validation), ("test", raw.test)):
+        labelled: dict[str, Dataset | StreamedRows | None] = {}
+        if isinstance(raw.train, RowStream):
+            labelled["train"] = self._scan(raw.train, data_arguments.shuffle_buffer_size, notes)
+        else:
+            self.mapping = decide_labels(raw.train, self.columns.label, flags.problem_type)
+            labelled["train"] = self._encode(raw.train, "train", notes)
+        for name, split in (("validation", raw.validation), ("test", raw.test)):
             labelled[name] = None if split is None else self._encode(split, name, notes)
         if labelled["validation"] is not None and "labels" not in labelled["validation"].column_names:
             raise UserError(
@@ -135,6 +143,11 @@ class TextClassification(Task):
                 raise UserError("--class_weights means nothing for regression; leave it out")
             weights = class_weights(flags.class_weights, self.mapping, self._counts(train), len(train))
         self._loss = ClassificationLoss(self.mapping.problem_type, weights, self.label_smoothing)
+        if isinstance(train, StreamedRows) and len(train) > train.buffer_size:
+            notes.append(
+                f"train: the baselines learn from {train.buffer_size:,} of the {len(train):,} rows, drawn evenly "
+                "(--shuffle_buffer_size)"
+            )
         return Prepared(
             train,
             _first_rows(splits.validation, data_arguments.max_eval_samples),
@@ -142,13 +155,22 @@ class TextClassification(Task):
             notes + splits.notes,
         )
 
-    def _counts(self, train: Dataset) -> list[int]:
+    def _scan(self, train: RowStream, buffer_size: int, notes: list[str]) -> StreamedRows:
+        scanned = scan(train, self.columns)
+        self.mapping = mapping_of(scanned.labels, self.columns.label, self.arguments.problem_type)
+        rows = StreamedRows(train, scanned, self.columns, self.mapping, buffer_size)
+        if scanned.empty:
+            notes.append(f"train: {scanned.empty:,} of {len(rows):,} texts are empty")
+        return rows
+
+    def _counts(self, train: Dataset | StreamedRows) -> list[int]:
         """Rows per label, `[c]`."""
         labels = _labels(train)
-        several = self.mapping.problem_type == MULTI
-        return (labels.sum(0) if several else np.bincount(labels, minlength=self.mapping.num_labels)).tolist()
+        if self.mapping.problem_type == MULTI:
+            return np.asarray(labels.sum(0)).ravel().tolist()
+        return np.bincount(labels, minlength=self.mapping.num_labels).tolist()
 
-    def _absent_labels(self, train: Dataset) -> list[str]:
+    def _absent_labels(self, train: Dataset | StreamedRows) -> list[str]:
         if self.mapping.problem_type == "regression":
             return []
         return [name for name, count in zip(self.mapping.names, self._counts(train), strict=True) if not count]
@@ -199,7 +221,7 @@ class TextClassification(Task):
         config.problem_type = self.mapping.problem_type
 
     def load_processor(
-        self, model_arguments: ModelArguments, config: PreTrainedConfig, train: Dataset, *, fresh: bool
+        self, model_arguments: ModelArguments, config: PreTrainedConfig, train: Dataset | StreamedRows, *, fresh: bool
     ) -> PreTrainedTokenizerBase:
         if model_arguments.tokenizer_name or not fresh:
             tokenizer = tokenization.load_tokenizer(
@@ -209,7 +231,10 @@ class TextClassification(Task):
             )
         else:
             own = own_model_types().get(config.model_type)
-            texts = [text for column in self._text_columns() for text in train[column]]
+            if isinstance(train, StreamedRows):
+                texts = train.texts()
+            else:
+                texts = [text for column in self._text_columns() for text in train[column]]
             tokenizer = train_tokenizer(
                 texts,
                 tokenizer_type=model_arguments.tokenizer_type,
@@ -231,8 +256,8 @@ class TextClassification(Task):
         return [c for c in (self.columns.text, self.columns.text_pair) if c]
 
     def preprocess(
-        self, dataset: Dataset, processor: PreTrainedTokenizerBase, name: str, *, cached: bool = True
-    ) -> tuple[Dataset, list[str]]:
+        self, dataset: Dataset | StreamedRows, processor: PreTrainedTokenizerBase, name: str, *, cached: bool = True
+    ) -> tuple[Dataset | TokenizedStream, list[str]]:
         def tokenize(cache_dir: str | None = None) -> tokenization.TokenizedDataset:
             return tokenization.tokenize_dataset(
                 dataset,
@@ -244,7 +269,12 @@ class TextClassification(Task):
                 description=f"tokenizing {name}",
             )
 
-        if cached:
+        rows, of = len(dataset), ""
+        if isinstance(dataset, StreamedRows):
+            tokenized = TokenizedStream(dataset, processor, self.max_length)
+            cut, rows = tokenized.first_truncated, len(tokenized.first_lengths)
+            of = "the first " if rows < len(dataset) else ""
+        elif cached:
             tokenized, cut, _ = tokenize()
         else:
             with tempfile.TemporaryDirectory() as scratch, quiet():
@@ -253,7 +283,7 @@ class TextClassification(Task):
         notes = []
         if cut:
             notes.append(
-                f"{name}: {cut:,} of {len(dataset):,} texts ({cut / len(dataset):.1%}) are longer than "
+                f"{name}: {cut:,} of {of}{rows:,} texts ({cut / rows:.1%}) are longer than "
                 f"{self.max_length} tokens and are cut (--max_length)"
             )
         return tokenized, notes
@@ -330,9 +360,13 @@ class TextClassification(Task):
                 answers.append({"label": names[chosen], "score": float(row[chosen]), "scores": scores})
         return answers
 
-    def baselines(self, train: Dataset, evaluated: dict[str, Dataset]) -> dict[str, dict[str, dict[str, float]]]:
+    def baselines(
+        self, train: Dataset | StreamedRows, evaluated: dict[str, Dataset]
+    ) -> dict[str, dict[str, dict[str, float]]]:
         from hf_kit.baselines import text_baselines
 
+        if isinstance(train, StreamedRows):
+            train = train.sample()
         return text_baselines(
             self.mapping.problem_type,
             self._joined_texts(train),
@@ -366,14 +400,19 @@ class TextClassification(Task):
         return [path]
 
 
-def _first_rows(dataset: Dataset | None, most: int | None) -> Dataset | None:
-    """A trial's rows, drawn evenly: files are often sorted by class."""
+def _first_rows(dataset: Dataset | StreamedRows | None, most: int | None) -> Dataset | StreamedRows | None:
+    """A trial's rows, drawn evenly: files are often sorted by class. A stream's stay in their order."""
     if dataset is None or most is None or most >= len(dataset):
         return dataset
+    if isinstance(dataset, StreamedRows):
+        return dataset.keep(dataset.evenly(most))
     return dataset.select(np.random.default_rng(0).permutation(len(dataset))[:most])
 
 
-def _labels(dataset: Dataset) -> np.ndarray:
+def _labels(dataset: Dataset | StreamedRows) -> Any:
+    """`[n]` ids or numbers, `[n, c]` of 0 and 1 (sparse for a stream)."""
+    if isinstance(dataset, StreamedRows):
+        return dataset.labels
     return np.asarray(dataset.with_format("numpy")["labels"][:])
 
 
