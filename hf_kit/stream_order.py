@@ -78,7 +78,7 @@ class WindowedRows(IterableDataset):
                 last = seen == len(self.stream)
                 if count < self.stream.buffer_size and not last:
                     continue
-                window = Dataset(pa.concat_tables(held), fingerprint="window")
+                window = Dataset(pa.concat_tables(held), fingerprint="window")  # one of its contents would take long
                 order = self._order(np.asarray(window.data["length"]), number)
                 whole = len(order) if last else len(order) // self.step * self.step
                 yield window, order[:whole]

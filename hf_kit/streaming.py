@@ -16,13 +16,19 @@ def check_streaming(arguments: Arguments) -> None:
     """Refuse, before anything is read, what --streaming cannot do.
 
     Raises:
-        UserError: no data named, a buffer smaller than a step, a tokenizer that must hold all texts, lasting workers.
+        UserError: no data named, a buffer smaller than a step or without a stream, a tokenizer that must hold all
+            texts, workers that outlive an epoch.
     """
     data, model, training = arguments.data, arguments.model, arguments.training
     if not data.streaming:
+        if arguments.is_set("shuffle_buffer_size"):
+            raise UserError("--shuffle_buffer_size is the buffer of --streaming; add --streaming, or leave it out")
         return
     if data.dataset_name is None and data.train_file is None:
-        raise UserError("--streaming is for rows too many for memory; the sample is small: name data, or leave it out")
+        raise UserError(
+            "--streaming needs training rows of yours, --train_file or --dataset_name; the sample is small enough "
+            "without"
+        )
     step = training.train_batch_size * training.world_size * training.gradient_accumulation_steps
     if data.shuffle_buffer_size < step:
         raise UserError(

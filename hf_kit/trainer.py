@@ -34,15 +34,15 @@ class KitTrainer(Seq2SeqTrainer):
 
     def __init__(self, *, task: Task, **kwargs: Any):
         self.task = task
-        if isinstance(kwargs.get("train_dataset"), TokenizedStream):
-            # Each process reads the stream itself, instead of rank 0 sending every batch.
-            kwargs["args"].accelerator_config.dispatch_batches = False
         super().__init__(
             compute_loss_func=task.loss,
             compute_metrics=self._scores,
             preprocess_logits_for_metrics=_first_output,
             **kwargs,
         )
+        if isinstance(self.train_dataset, TokenizedStream):
+            # Each process reads the stream and takes its own rows, instead of rank 0 sending every batch.
+            self.accelerator.dataloader_config.dispatch_batches = False
         # The count of the step is for our loss; a head that also got it could only ignore it.
         self.model_accepts_loss_kwargs = False
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, IterableDataset, IterableDatasetDict, Value
@@ -134,6 +135,20 @@ def test_splits_labels_and_rows_are_those_of_memory(shape):
         assert next(stream.train.chunks()).features == memory.train.features
     if shape != "fractions":
         assert one._counts(memory.train) == two._counts(stream.train)
+
+
+@pytest.mark.skipif("HF_KIT_DATA" not in os.environ, reason="set HF_KIT_DATA to the folder of real data sets")
+@pytest.mark.parametrize("name", ["sms_spam", "banking77", "go_emotions", "stsb", "chnsenticorp"])
+def test_real_data_are_prepared_as_in_memory(name):
+    folder = str(Path(os.environ.get("HF_KIT_DATA", ""), name))
+    one, memory = prepare(False, dataset_name=folder)
+    two, stream = prepare(True, dataset_name=folder)
+    assert (one.mapping, one.columns, memory.notes) == (two.mapping, two.columns, stream.notes)
+    for split in ("train", "validation", "test"):
+        ours, theirs = getattr(stream, split), getattr(memory, split)
+        tables = [chunk.data.table for chunk in ours.chunks()] if split == "train" else [ours.with_format("arrow")[:]]
+        content = [pa.concat_tables(tables), theirs.with_format("arrow")[:]]
+        assert content[0].to_pydict() == content[1].to_pydict()
 
 
 def test_class_labels_of_parquet_keep_their_names_and_order():
@@ -288,7 +303,7 @@ def test_one_window_has_the_order_of_memory(buffer):
 
 
 def test_steps_of_every_window_have_nearly_equal_lengths_and_only_the_last_is_short():
-    rows = windowed(1003, 320)
+    rows = windowed(1003, 330)  # no whole number of steps
     lengths = [len(row["input_ids"]) for row in rows]
     steps = [lengths[i : i + 16] for i in range(0, 1003, 16)]
     assert sum(max(step) - min(step) for step in steps[:-1]) / len(steps) < 4
@@ -370,6 +385,9 @@ def test_training_rows_leave_nothing_on_disk():
         _, stream = prepare(True, train_file=write(kind, reviews(90)), validation_split_percentage=20)
         TokenizedStream(stream.train, TOKENIZER, 32)
         assert len(rows_of(stream.train)) + len(stream.validation) + len(stream.test) == 90
+    numbers = write_jsonl("numbers.jsonl", [{"text": i, "label": i % 2} for i in range(90)])
+    _, stream = prepare(True, train_file=numbers)
+    assert sorted(int(text) for text in stream.train.texts())[-1] < 90
     assert {path for path in cache.rglob("*") if path.is_file() and path.stat().st_size} == before
 
 
@@ -421,14 +439,18 @@ def test_a_data_set_of_the_hub_is_streamed(monkeypatch, features):
 @pytest.mark.parametrize(
     "flags, message",
     [
-        ((), "the sample is small"),
-        (("--train_file=rows.jsonl", "--shuffle_buffer_size=7"), "less than the 8 rows of a step"),
-        (("--train_file=rows.jsonl", "--shuffle_buffer_size=8", "--gradient_accumulation_steps=2"), "the 16 rows"),
-        (("--train_file=rows.jsonl", "--tokenizer_type=unigram"), "unigram holds all training texts"),
-        (("--train_file=list.json",), "is one list"),
-        (("--train_file=classes",), "is not streamed"),
+        ("--streaming=True", "the sample is small"),
+        ("--train_file=rows.jsonl --shuffle_buffer_size=500", "add --streaming"),
+        ("--streaming=True --train_file=rows.jsonl --shuffle_buffer_size=7", "less than the 8 rows of a step"),
         (
-            ("--train_file=rows.jsonl", "--dataloader_persistent_workers=True", "--dataloader_num_workers=1"),
+            "--streaming=True --train_file=rows.jsonl --shuffle_buffer_size=8 --gradient_accumulation_steps=2",
+            "less than the 16 rows",
+        ),
+        ("--streaming=True --train_file=rows.jsonl --tokenizer_type=unigram", "unigram holds all training texts"),
+        ("--streaming=True --train_file=list.json", "is one list"),
+        ("--streaming=True --train_file=classes", "is not streamed"),
+        (
+            "--streaming=True --train_file=rows.jsonl --dataloader_persistent_workers=True --dataloader_num_workers=1",
             "dataloader_persistent_workers",
         ),
     ],
@@ -439,7 +461,7 @@ def test_what_cannot_be_streamed_is_one_error(capsys, flags, message):
     for name in ("good", "bad"):
         Path("classes", name).mkdir(parents=True)
         Path("classes", name, "1.txt").write_text("a text")
-    assert run("--streaming=True", "--output_dir=out", *flags) == 1
+    assert run("--output_dir=out", *flags.split()) == 1
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error
     assert not Path("out").exists()

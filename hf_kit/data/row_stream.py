@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 from datasets import Dataset, DatasetInfo, Features, IterableDataset, NamedSplit
 from datasets.exceptions import DatasetGenerationError
+from datasets.fingerprint import generate_random_fingerprint
 from datasets.table import table_cast
 
 from hf_kit.errors import UserError
@@ -46,7 +47,9 @@ class RowStream:
 
 def in_memory(table: pa.Table, features: Features) -> Dataset:
     """A data set over `table` alone: `datasets` writes nothing for it and looks up nothing in its cache."""
-    return Dataset(table, info=DatasetInfo(features=features), split=NamedSplit("train"), fingerprint="in-memory")
+    # A fingerprint of the contents would read the whole table again.
+    fingerprint = generate_random_fingerprint()
+    return Dataset(table, info=DatasetInfo(features=features), split=NamedSplit("train"), fingerprint=fingerprint)
 
 
 def stream_of(source: IterableDataset, name: str) -> RowStream:
@@ -59,7 +62,7 @@ def stream_of(source: IterableDataset, name: str) -> RowStream:
     def tables() -> Iterator[pa.Table]:
         try:
             yield from source.with_format("arrow").iter(batch_size=CHUNK)
-        except (pa.ArrowException, OSError, DatasetGenerationError) as reason:
+        except (pa.ArrowException, OSError, ValueError, DatasetGenerationError) as reason:
             why = str(reason.__cause__ or reason).split("\n")[0]
             raise UserError(f"{name}: the rows cannot be read to their end ({why})") from None
 
