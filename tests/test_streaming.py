@@ -111,8 +111,8 @@ def varied(count: int, label) -> list[dict]:
 
 
 SHAPES = {
-    "words": varied(2400, lambda i: ("good", "bad", "so so")[i % 40 % 3]),
-    "numbers": varied(1300, lambda i: i % 40 // 13),
+    "words": varied(2400, lambda i: ("good", "bad", "so so")[i % 41 % 3]),
+    "numbers": varied(1300, lambda i: i % 41 // 14),
     "lists": varied(1300, lambda i: [name for k, name in enumerate("abcd") if i % (k + 2) == 0]),
     "fractions": varied(1300, lambda i: i % 17 / 4),
     "pairs": [{"sentence1": row["text"], "sentence2": f"the end {row['id'] % 5}", "label": row["label"]}
