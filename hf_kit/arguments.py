@@ -66,6 +66,17 @@ class DataArguments:
     drop_leaks: bool = field(
         default=False, metadata={"help": "Leave the training rows out whose text is also in validation or test."}
     )
+    streaming: bool = field(
+        default=False,
+        metadata={
+            "help": "Read the training rows anew for every pass, and keep them neither in memory nor on disk as a "
+            "whole; validation and test rows are held in memory."
+        },
+    )
+    shuffle_buffer_size: int = field(
+        default=100_000,
+        metadata={"help": "With streaming: rows held and shuffled at a time; at least the rows of a step."},
+    )
     max_train_samples: int | None = field(default=None, metadata={"help": "Use this many training rows, for a trial."})
     max_eval_samples: int | None = field(
         default=None, metadata={"help": "Use this many validation and test rows, for a trial."}

@@ -18,6 +18,7 @@ from hf_kit.data import DataChecks, check_files_exist, load_splits, show_checks
 from hf_kit.errors import UserError, nearest
 from hf_kit.progress import EvaluationLines, Progress
 from hf_kit.sampler import bucketed_order, padding_share, row_lengths
+from hf_kit.streaming import TokenizedStream, check_streaming
 from hf_kit.tasks import find_task
 from hf_kit.tasks.task import Prepared, Task
 from hf_kit.trainer import KitTrainer
@@ -138,6 +139,7 @@ def train_model(
 def load_data(arguments: Arguments, task: Task) -> Prepared:
     """Load the splits, have the task check them, and tell the user what there is."""
     data = arguments.data
+    check_streaming(arguments)
     raw = load_splits(
         dataset_name=data.dataset_name,
         dataset_config_name=data.dataset_config_name,
@@ -148,6 +150,7 @@ def load_data(arguments: Arguments, task: Task) -> Prepared:
         train_split_name=data.train_split_name,
         validation_split_name=data.validation_split_name,
         test_split_name=data.test_split_name,
+        streaming=data.streaming,
     )
     prepared = task.prepare(raw, data)
     arguments.sources["data"] = raw.name
@@ -221,15 +224,17 @@ def describe_model(model: Any, base: backbone.Backbone) -> None:
 
 def describe_batches(arguments: Arguments, train: Any) -> None:
     """Say how much of the computation goes into padding."""
-    lengths = row_lengths(train)
+    streamed = isinstance(train, TokenizedStream)
+    lengths = train.first_lengths if streamed else row_lengths(train)
     if lengths is None or arguments.training.train_sampling_strategy != "group_by_length":
         return
     training = arguments.training
     step = training.train_batch_size * training.world_size * training.gradient_accumulation_steps
     order = bucketed_order(lengths, step, training.seed, 0)
     share = padding_share(lengths, order, training.train_batch_size)
+    of = f"of the first {len(lengths):,}: " if len(lengths) < len(train) else ""
     console.say(
-        f"  {lengths.mean():.1f} tokens a row (longest {lengths.max()}), {step} rows a step by length: "
+        f"  {of}{lengths.mean():.1f} tokens a row (longest {lengths.max()}), {step} rows a step by length: "
         f"{share:.1%} of the positions are padding"
     )
 

@@ -13,10 +13,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import yaml
 from datasets import Dataset
 
+from hf_kit.data.arrow_columns import content_of
+from hf_kit.data.streamed_rows import StreamedRows
 from hf_kit.errors import UserError
 
 RUN, RECIPE, RESULTS, MERGED = "run.json", "recipe.yaml", "results.json", "merged"
@@ -43,15 +44,13 @@ def hash_folder(folder: Path) -> str:
     return total.hexdigest()
 
 
-def hash_rows(dataset: Dataset) -> str:
+def hash_rows(dataset: Dataset | StreamedRows) -> str:
     """sha256 over the rows' contents, whatever file or cache they come from."""
+    if isinstance(dataset, StreamedRows):
+        return dataset.digest
     total = hashlib.sha256()
     for table in dataset.with_format("arrow").iter(batch_size=10_000):
-        sink = pa.BufferOutputStream()
-        plain = table.replace_schema_metadata(None).combine_chunks()
-        with pa.ipc.new_stream(sink, plain.schema) as writer:
-            writer.write_table(plain)
-        total.update(sink.getvalue())
+        total.update(content_of(table))
     return total.hexdigest()
 
 

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -164,15 +165,11 @@ def tokenize_dataset(
 
     Raises `UserError` for a data set without rows and for a tokenizer without a fast version.
     """
-    if not tokenizer.is_fast:
-        raise UserError(f"{type(tokenizer).__name__} has no fast version (tokenizer.json), which hf_kit needs.")
     if len(dataset) == 0:
         raise UserError(f"{description}: the data set has no rows.")
     texts = dataset.select_columns([text_column, *([text_pair_column] if text_pair_column else [])])
     texts = texts.with_format("arrow")
-    state = json.loads(tokenizer.backend_tokenizer.to_str())
-    state["truncation"] = state["padding"] = None  # left behind by whoever called the tokenizer last
-    serialized = json.dumps(state)
+    serialized = _serialized(tokenizer)
     with_types = "token_type_ids" in tokenizer.model_input_names
     how = {"max_length": max_length, "side": truncation_side, "windows": windows, "with_types": with_types}
     settings = [CACHE_SCHEMA, tokenizers.__version__, how, text_pair_column is not None]
@@ -206,6 +203,27 @@ def tokenize_dataset(
         labels = dataset.select_columns("labels").with_format("arrow")[:]["labels"]
         tokenized = tokenized.add_column("labels", labels, feature=dataset.features["labels"])
     return TokenizedDataset(tokenized, truncated, lost / max(tokens, 1), from_cache)
+
+
+def table_tokenizer(
+    tokenizer: PreTrainedTokenizerBase, max_length: int, truncation_side: str
+) -> Callable[[pa.Table], pa.Table]:
+    """What `tokenize_dataset` does to some rows: from their texts (or pairs) to its columns, without labels.
+
+    Raises `UserError` for a tokenizer without a fast version.
+    """
+    backend = Tokenizer.from_str(_serialized(tokenizer))
+    with_types = "token_type_ids" in tokenizer.model_input_names
+    how = {"max_length": max_length, "side": truncation_side, "windows": False, "with_types": with_types}
+    return lambda table: _encode(table, list(range(len(table))), backend, **how).drop_columns(["row", "lost"])
+
+
+def _serialized(tokenizer: PreTrainedTokenizerBase) -> str:
+    if not tokenizer.is_fast:
+        raise UserError(f"{type(tokenizer).__name__} has no fast version (tokenizer.json), which hf_kit needs.")
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    state["truncation"] = state["padding"] = None  # left behind by whoever called the tokenizer last
+    return json.dumps(state)
 
 
 def _encode(

@@ -12,7 +12,7 @@ import itertools
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
 import sentencepiece
@@ -55,6 +55,9 @@ def train_tokenizer(
     have a vector, so that a new text's word can be known though no training text has it. The other kinds build unknown
     words from pieces and take none.
 
+    `texts` are read several times and not gathered: memory grows with the different words, where a run of Chinese is
+    one word to `bpe`. `unigram` alone holds all texts (sentencepiece does).
+
     Raises `UserError` for an unknown type or frame, a cap without room for text, or texts that are all blank.
     """
     if tokenizer_type not in TRAINERS:
@@ -69,8 +72,8 @@ def train_tokenizer(
         raise UserError(
             f"vocab_size {vocab_size} is too small for tokenizer_type {tokenizer_type}: at least {smallest}."
         )
-    texts = [text for text in texts if text.strip()]
-    if not texts:
+    texts = _NotBlank(texts)
+    if next(iter(texts), None) is None:
         raise UserError(
             "There is no text to train a tokenizer on: every training text is empty. Check the text column."
         )
@@ -115,7 +118,21 @@ def in_the_class_that_loads(
     return trained
 
 
-def _wordpiece(texts: list[str], vocab_size: int) -> Tokenizer:
+class _NotBlank(Iterable[str]):
+    """The texts that hold more than spaces, read anew for every pass; `len` counts the others too."""
+
+    def __init__(self, texts: Iterable[str]):
+        # Streamed texts can be read again and are not gathered; what can be read once only is.
+        self._texts = list(texts) if isinstance(texts, Iterator) else texts
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def __iter__(self) -> Iterator[str]:
+        return (text for text in self._texts if text.strip())
+
+
+def _wordpiece(texts: _NotBlank, vocab_size: int) -> Tokenizer:
     backend = _word_backend(models.WordPiece(unk_token="[UNK]"))
     split, normalize = backend.pre_tokenizer.pre_tokenize_str, backend.normalizer.normalize_str
     words = Counter(word for text in texts for word, _ in split(normalize(text)))
@@ -135,7 +152,7 @@ def _wordpiece(texts: list[str], vocab_size: int) -> Tokenizer:
     return rebuilt
 
 
-def _bpe(texts: list[str], vocab_size: int) -> Tokenizer:
+def _bpe(texts: _NotBlank, vocab_size: int) -> Tokenizer:
     backend = Tokenizer(models.BPE())
     backend.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -149,7 +166,7 @@ def _bpe(texts: list[str], vocab_size: int) -> Tokenizer:
     return backend
 
 
-def _unigram(texts: list[str], vocab_size: int) -> Tokenizer:
+def _unigram(texts: _NotBlank, vocab_size: int) -> Tokenizer:
     normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     lines = [" ".join(normalizer.normalize_str(text).split()) for text in texts]
     counts = Counter(character for line in lines for character in line if character != " ")
@@ -181,7 +198,7 @@ def _unigram(texts: list[str], vocab_size: int) -> Tokenizer:
     return backend
 
 
-def _wordlevel(texts: list[str], vocab_size: int) -> Tokenizer:
+def _wordlevel(texts: _NotBlank, vocab_size: int) -> Tokenizer:
     backend = _word_backend(models.WordLevel(unk_token="[UNK]"))
     trainer = trainers.WordLevelTrainer(special_tokens=SPECIAL_TOKENS, **_trainer_options(vocab_size))
     backend.train_from_iterator(texts, trainer, length=len(texts))
@@ -200,7 +217,7 @@ def _fill_up(backend: Tokenizer, words: Iterable[str], vocab_size: int) -> None:
     backend.model = models.WordLevel(vocab=vocabulary, unk_token="[UNK]")
 
 
-TRAINERS: dict[str, Callable[[list[str], int], Tokenizer]] = {
+TRAINERS: dict[str, Callable[[_NotBlank, int], Tokenizer]] = {
     "wordpiece": _wordpiece,
     "bpe": _bpe,
     "unigram": _unigram,

@@ -2,7 +2,8 @@
 
 - The loss is the task's, divided by the item count of the whole optimizer step, so that gradient accumulation and more
   processes change nothing (see `loss.py`).
-- Batches are bucketed by length (see `sampler.py`), also in evaluation, where predictions come back in row order.
+- Batches are bucketed by length (see `sampler.py`, and `stream_order.py` for streamed rows), also in evaluation, where
+  predictions come back in row order.
 - A loss that is no number ends the run before it spoils the weights (see `divergence.py`).
 - No `training_args.bin` is written: it is a pickle, and it would hold a token.
 """
@@ -21,6 +22,8 @@ from transformers.trainer_utils import PredictionOutput
 from hf_kit import console
 from hf_kit.divergence import Divergence
 from hf_kit.sampler import LengthBucketSampler, LongestFirstSampler, row_lengths
+from hf_kit.stream_order import WindowedRows
+from hf_kit.streaming import TokenizedStream
 from hf_kit.tasks.task import Task
 from hf_kit.windows import average_windows
 
@@ -41,6 +44,9 @@ class KitTrainer(Seq2SeqTrainer):
             preprocess_logits_for_metrics=_first_output,
             **kwargs,
         )
+        if isinstance(self.train_dataset, TokenizedStream):
+            # Each process reads the stream and takes its own rows, instead of rank 0 sending every batch.
+            self.accelerator.dataloader_config.dispatch_batches = False
         # The count of the step is for our loss; a head that also got it could only ignore it.
         self.model_accepts_loss_kwargs = False
         self._divergence = Divergence(self)
@@ -85,7 +91,17 @@ class KitTrainer(Seq2SeqTrainer):
         self, dataset, description, batch_size, sampler_fn=None, is_training=False, dataloader_key=None
     ) -> DataLoader:
         lengths = row_lengths(dataset)
-        if lengths is not None and self.args.train_sampling_strategy == "group_by_length":
+        if isinstance(dataset, TokenizedStream):
+            args = self.args
+            dataset = WindowedRows(
+                dataset,
+                batch_size * args.world_size,
+                args.gradient_accumulation_steps,
+                args.seed if args.data_seed is None else args.data_seed,
+                args.train_sampling_strategy,
+                args.dataloader_drop_last,
+            )
+        elif lengths is not None and self.args.train_sampling_strategy == "group_by_length":
             if is_training:
                 seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
                 # The rows of one optimizer step: however they are dealt out, a step sees the same ones.

@@ -14,6 +14,7 @@ from hf_kit import console
 from hf_kit.arguments import Arguments
 from hf_kit.errors import UserError
 from hf_kit.models import own_model_types
+from hf_kit.streaming import TokenizedStream
 from hf_kit.vector_file import VectorFile
 
 # What a model's configuration has if word vectors can be its embedding.
@@ -67,7 +68,7 @@ def configure(arguments: Arguments, config: PreTrainedConfig, file: VectorFile) 
 
 
 def fill_embedding(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, file: VectorFile, train: Dataset
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, file: VectorFile, train: Dataset | TokenizedStream
 ) -> None:
     """Write the file's vectors into the rows of a fresh model's embedding, and print how much they cover.
 
@@ -78,7 +79,7 @@ def fill_embedding(
     zero.
 
     Args:
-        train: tokenized rows; their tokens are the running words of the coverage.
+        train: tokenized rows; their tokens (of a stream those of its first rows) are the coverage's running words.
 
     Raises:
         UserError: a faulty row in the file, or no token has a vector.
@@ -114,10 +115,11 @@ def _look_up(tokenizer: PreTrainedTokenizerBase, file: VectorFile, size: int) ->
     return vectors, rank > 0
 
 
-def _token_counts(train: Dataset, size: int) -> np.ndarray:
+def _token_counts(train: Dataset | TokenizedStream, size: int) -> np.ndarray:
     """How often each token stands in the rows, `[size]`."""
     counts = np.zeros(size, dtype=np.int64)
-    for table in train.select_columns("input_ids").with_format("arrow").iter(batch_size=10_000):
+    streamed = isinstance(train, TokenizedStream)
+    for table in train.first_tables() if streamed else train.with_format("arrow").iter(batch_size=10_000):
         counts += np.bincount(table["input_ids"].combine_chunks().flatten().to_numpy(), minlength=size)
     return counts
 

@@ -214,7 +214,7 @@ def test_a_data_set_of_the_hub(monkeypatch):
         dataset_revision="abc",
         validation_split_name="validation_matched",
     )
-    assert asked == [(("nyu-mll/glue", "mnli"), {"revision": "abc"})]
+    assert asked == [(("nyu-mll/glue", "mnli"), {"revision": "abc", "streaming": False})]
     assert sizes(raw) == [2, 1, 1] and raw.name == "glue-mnli" and raw.files == {}
     assert raw.validation["text"][:] == ["c"]
     with pytest.raises(UserError, match="--validation_split_name"):

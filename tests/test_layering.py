@@ -15,10 +15,10 @@ ROWS = [
     {"run", "evaluation", "prediction", "parsing", "doctor"},
     {"settings", "scoring", "saved_run", "seeds"},
     {"trainer", "divergence", "progress", "report"},
-    {"lora", "families", "precision", "sampler", "run_folder", "word_vectors"},
+    {"lora", "families", "precision", "sampler", "stream_order", "run_folder", "word_vectors"},
     {"tasks"},
     {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"}
-    | {"truncation", "windows"},
+    | {"streaming", "truncation", "windows"},
     {"arguments", "models", "vector_file"},
     {"recipe", "console", "errors"},
 ]

@@ -7,6 +7,15 @@ from datasets import Dataset
 MOST_NAMED = 5
 
 
+def content_of(table: pa.Table) -> pa.Buffer:
+    """The values of a table as bytes, whatever pieces it lies in."""
+    sink = pa.BufferOutputStream()
+    plain = table.replace_schema_metadata(None).combine_chunks()
+    with pa.ipc.new_stream(sink, plain.schema) as writer:
+        writer.write_table(plain)
+    return sink.getvalue()
+
+
 def column_array(dataset: Dataset, column: str) -> pa.Array:
     """The column's values in the order of the rows, also after `select` or `shuffle`; other columns are not read."""
     values = dataset.select_columns([column]).with_format("arrow")[:].column(0).combine_chunks()

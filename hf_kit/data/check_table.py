@@ -15,6 +15,9 @@ def show_checks(checks: DataChecks) -> None:
     """Print the table, then a warning for each kind of fault that there is."""
     columns, rows = table_of(checks)
     console.table(columns, rows)
+    read = checks.splits["train"].read
+    if read < checks.splits["train"].rows:
+        console.say(f"  tokens of train: those of its first {read:,} rows (--shuffle_buffer_size)")
     for warning in warnings_of(checks):
         console.warn(warning)
 
@@ -33,7 +36,7 @@ def table_of(checks: DataChecks) -> tuple[list[str], list[list[str]]]:
         ("same text, two labels", "two_labels", "rows"),
         ("text also in train", "in_train", "rows"),
         ("text also in validation", "in_validation", "rows"),
-        (f"cut at {checks.max_length} tokens", "cut", "rows"),
+        (f"cut at {checks.max_length} tokens", "cut", "read"),
         ("tokens cut off", "lost", "whole"),
         ("unknown tokens", "unknown", "tokens"),
     ]
@@ -90,14 +93,15 @@ def warnings_of(checks: DataChecks) -> list[str]:
         )
     torn = [name for name, split in splits.items() if split.two_labels]
     if torn:
-        found.append(f"the same text has two labels in {_list(torn)}: {checks.example}; settle on one of them")
+        example = f" ({checks.example})" if checks.example else ""
+        found.append(f"the same text has two labels in {_list(torn)}{example}; settle on one of them")
     for group in checks.similar_labels:
         named = _list([f"`{name}` ({splits['train'].labels[name]:,} rows)" for name in group])
         found.append(f"the labels {named} are different classes, but differ in case or spaces only; write them as one")
     empty = [name for name, split in splits.items() if split.empty]
     if empty:
         found.append(f"rows without a text in {_list(empty)}: they say nothing about their label; remove them")
-    long = [name for name, split in splits.items() if split.cut > MANY_CUT * split.rows]
+    long = [name for name, split in splits.items() if split.cut > MANY_CUT * split.read]
     if long:
         found.append(
             f"more than {MANY_CUT:.0%} of the texts in {_list(long)} are longer than {checks.max_length} tokens and "

@@ -5,13 +5,14 @@ Counts only: the texts themselves are never part of what is written into a run f
 
 import unicodedata
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset
+from scipy.sparse import issparse
 
 from hf_kit.data.labels import MULTI, REGRESSION, LabelMapping
 
@@ -27,7 +28,8 @@ class SplitChecks:
         repeated: rows beyond the first one of their text.
         two_labels: rows whose text stands in this split with another label as well.
         in_train, in_validation: rows whose text is there too; None for the split itself and the ones before it.
-        cut: rows that lose tokens to `max_length`.
+        read: rows whose tokens were counted; of a stream the first ones.
+        cut: of these the rows that lose tokens to `max_length`.
         lost: the tokens that they lose.
         tokens, unknown: those of the texts as the model reads them, special ones not counted; `unknown` is None where
             the tokenizer can write everything.
@@ -42,6 +44,7 @@ class SplitChecks:
     two_labels: int
     in_train: int | None
     in_validation: int | None
+    read: int
     cut: int
     lost: int
     tokens: int
@@ -87,7 +90,8 @@ def check_split(
     Args:
         name: train, validation or test.
         keys: the `text_keys` of every split, [n] each.
-        labels: [n] label ids or numbers, [n, c] of 0 and 1 for several labels, None where there are none.
+        labels: [n] label ids or numbers, [n, c] of 0 and 1 for several labels (sparse of a stream), None where there
+            are none.
         empty: [n] True where a row has no text.
         tokens: from `count_tokens`.
     """
@@ -98,7 +102,9 @@ def check_split(
         rows=len(own),
         labels=_label_counts(labels, mapping) if classes else None,
         label_range=None if classes or labels is None else (float(labels.min()), float(labels.max())),
-        unlabelled=int((~labels.any(1)).sum()) if classes and mapping.problem_type == MULTI else 0,
+        unlabelled=int((np.asarray(labels.sum(1)).ravel() == 0).sum())
+        if classes and mapping.problem_type == MULTI
+        else 0,
         empty=int(empty.sum()),
         repeated=len(own) - len(np.unique(own)),
         two_labels=0 if labels is None else int(rows_with_two_labels(own, labels).sum()),
@@ -109,20 +115,30 @@ def check_split(
 
 
 def _label_counts(labels: np.ndarray, mapping: LabelMapping) -> dict[str, int]:
-    several = mapping.problem_type == MULTI
-    counts = labels.sum(0).astype(int) if several else np.bincount(labels, minlength=mapping.num_labels)  # [c]
+    if mapping.problem_type == MULTI:
+        counts = np.asarray(labels.sum(0)).ravel().astype(int)  # [c]
+    else:
+        counts = np.bincount(labels, minlength=mapping.num_labels)  # [c]
     return dict(zip(mapping.names, counts.tolist(), strict=True))
 
 
 def rows_with_two_labels(keys: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """[n] True where another row has the same text and another label; `labels` is [n], or [n, c] for several."""
-    values = pa.array([row.tobytes() for row in labels])  # far faster than sorting rows of [n, c]
+    values = pa.array(_row_bytes(labels))  # far faster than sorting rows of [n, c]
     codes = values.dictionary_encode().indices.to_numpy()  # [n]
     texts, text_of_row = np.unique(keys, return_inverse=True)
     lowest, highest = np.full(len(texts), len(keys)), np.zeros(len(texts), dtype=np.int64)
     np.minimum.at(lowest, text_of_row, codes)
     np.maximum.at(highest, text_of_row, codes)
     return (lowest < highest)[text_of_row]
+
+
+def _row_bytes(labels: np.ndarray) -> list[bytes]:
+    """[n] bytes, the same where the labels are."""
+    if not issparse(labels):
+        return [row.tobytes() for row in labels]
+    parts = (labels[i : i + 10_000].toarray() for i in range(0, labels.shape[0], 10_000))  # [m, c]
+    return [row.tobytes() for part in parts for row in np.packbits(part > 0, axis=1)]
 
 
 def two_rows_that_disagree(keys: np.ndarray, labels: np.ndarray) -> tuple[int, int] | None:
@@ -144,20 +160,22 @@ def similar_labels(names: list[str]) -> list[list[str]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def count_tokens(tokenized: Dataset, unknown_id: int | None, special: int) -> dict[str, int | None]:
-    """`cut`, `lost`, `tokens` and `unknown` of `SplitChecks`.
+def count_tokens(tables: Iterable[pa.Table], unknown_id: int | None, special: int) -> dict[str, int | None]:
+    """`read`, `cut`, `lost`, `tokens` and `unknown` of `SplitChecks`.
 
     Args:
-        tokenized: `input_ids`, `length` and `whole`, the length before the cut.
+        tables: tokenized rows: `input_ids`, `length` and `whole`, the length before the cut.
         unknown_id: the id of unknown tokens, None where the tokenizer has none.
         special: special tokens that each row has.
     """
-    cut = lost = tokens = unknown = 0
-    for table in tokenized.select_columns(["input_ids", "length", "whole"]).with_format("arrow").iter(10_000):
+    read = cut = lost = tokens = unknown = 0
+    for table in tables:
+        read += len(table)
         missing = pc.subtract(table["whole"], table["length"])
         cut += pc.sum(pc.greater(missing, 0)).as_py()
         lost += pc.sum(missing).as_py()
         tokens += pc.sum(table["length"]).as_py() - special * len(table)
         if unknown_id is not None:
             unknown += pc.sum(pc.equal(pc.list_flatten(table["input_ids"]), unknown_id)).as_py() or 0
-    return {"cut": cut, "lost": lost, "tokens": tokens, "unknown": None if unknown_id is None else unknown}
+    counted = {"read": read, "cut": cut, "lost": lost, "tokens": tokens}
+    return counted | {"unknown": None if unknown_id is None else unknown}

@@ -11,6 +11,7 @@ from datasets import ClassLabel, Dataset, Json, Value
 
 from hf_kit.data.arrow_columns import column_array, name_rows
 from hf_kit.data.quiet import quiet
+from hf_kit.data.row_stream import RowStream
 from hf_kit.errors import UserError, nearest
 
 # Usual names in lower case, the surest first: a row of names is looked at only where none of the rows above is there.
@@ -181,13 +182,9 @@ def check_texts(dataset: Dataset, columns: TextColumns, split_name: str) -> Data
         feature = dataset.features[column]
         values = column_array(dataset, column)
         missing = values.is_null().to_numpy(zero_copy_only=False)
-        if missing.any():
-            raise UserError(
-                f"{split_name}: {name_rows(missing)} have no text in column `{column}`; fill them or delete the rows"
-            )
+        refuse_missing(missing, column, split_name)
         if not _is_string(feature):
-            if not pa.types.is_integer(values.type) or isinstance(feature, ClassLabel):
-                raise UserError(_not_text(dataset, column, split_name))
+            check_text_kind(dataset, column, split_name)
             with quiet():
                 dataset = dataset.cast_column(column, Value("string"))
     return dataset
@@ -203,7 +200,23 @@ def empty_texts(dataset: Dataset, columns: TextColumns) -> np.ndarray:
     return empty
 
 
-def _not_text(dataset: Dataset, column: str, split_name: str) -> str:
+def refuse_missing(missing: np.ndarray, column: str, split_name: str) -> None:
+    """Raises: UserError: where `missing` ([n] bool) is true, naming the rows."""
+    if missing.any():
+        raise UserError(
+            f"{split_name}: {name_rows(missing)} have no text in column `{column}`; fill them or delete the rows"
+        )
+
+
+def check_text_kind(dataset: Dataset | RowStream, column: str, split_name: str) -> None:
+    """Raises: UserError: the column holds something else than texts and whole numbers."""
+    feature = dataset.features[column]
+    whole = isinstance(feature, Value) and pa.types.is_integer(feature.pa_type)
+    if not _is_string(feature) and not whole:
+        raise UserError(_not_text(dataset, column, split_name))
+
+
+def _not_text(dataset: Dataset | RowStream, column: str, split_name: str) -> str:
     feature = dataset.features[column]
     kind = feature.dtype if isinstance(feature, Value) else type(feature).__name__
     what = f"values of type {kind}"

@@ -6,14 +6,17 @@ the type of each column is decided from all its rows, and `datasets` caches them
 """
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from datasets import Dataset, Features, Json, List, NamedSplit, Value
 
 from hf_kit.data.files import check_utf8
+from hf_kit.data.row_stream import CHUNK, RowStream
 from hf_kit.errors import UserError
 
 CACHE_SCHEMA = 1  # raise it when the same bytes shall give other rows or types
@@ -33,6 +36,45 @@ def load_json(path: Path, split: str) -> Dataset:
     Raises:
         UserError: naming the file, the row (1-based) and its line.
     """
+    features = _features(path)
+    with open(path, "rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return Dataset.from_generator(
+        _complete_rows,
+        gen_kwargs={"path": path, "columns": tuple(features)},  # a list would be taken for shards
+        features=features,
+        split=NamedSplit(split),
+        fingerprint=hashlib.sha256(f"{CACHE_SCHEMA} {split} {digest}".encode()).hexdigest()[:32],
+    )
+
+
+def stream_json(path: Path) -> RowStream:
+    """`load_json` as a stream: the same checks and the same values; the file is read twice here.
+
+    Raises:
+        UserError: also for a file that is one list: it could only be read as a whole.
+    """
+    if _is_list(path):
+        raise UserError(f"{path} is one list, which is read as a whole; for --streaming save it as one object a line")
+    features = _features(path)
+
+    def tables() -> Iterator[pa.Table]:
+        rows = _complete_rows(path, tuple(features))
+        while chunk := list(itertools.islice(rows, CHUNK)):
+            yield Dataset.from_dict({name: [row[name] for row in chunk] for name in features}, features).data.table
+
+    return RowStream(features, tables)
+
+
+def _is_list(path: Path) -> bool:
+    with open(path, encoding="utf-8-sig", errors="replace") as stream:
+        while (character := stream.read(1)).isspace():
+            pass
+    return character == "["
+
+
+def _features(path: Path) -> Features:
+    """The types of all columns, from all rows, each of which is checked."""
     check_utf8(path)
     kinds: dict[str, Kind] = {}
     rows = 0
@@ -47,16 +89,7 @@ def load_json(path: Path, split: str) -> Dataset:
         raise UserError(f"{path} holds no rows; it needs rows such as {EXAMPLE}")
     if not kinds:
         raise UserError(f"{path}: its rows are empty objects; they need keys, such as {EXAMPLE}")
-    features = Features({name: _feature(kind) for name, kind in kinds.items()})
-    with open(path, "rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return Dataset.from_generator(
-        _complete_rows,
-        gen_kwargs={"path": path, "columns": tuple(kinds)},  # a list would be taken for shards
-        features=features,
-        split=NamedSplit(split),
-        fingerprint=hashlib.sha256(f"{CACHE_SCHEMA} {split} {digest}".encode()).hexdigest()[:32],
-    )
+    return Features({name: _feature(kind) for name, kind in kinds.items()})
 
 
 def _complete_rows(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:

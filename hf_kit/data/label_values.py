@@ -6,6 +6,7 @@ makes of it and the text `1` of a csv file, so that splits in different formats 
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset, Json, LargeList, List
 
 from hf_kit.data.arrow_columns import column_array, name_rows
+from hf_kit.data.row_stream import RowStream
 from hf_kit.errors import UserError
 
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -74,15 +76,46 @@ class LabelValues:
 
 def read_labels(dataset: Dataset, column: str, split_name: str) -> LabelValues:
     """Raises: UserError: the column holds nothing that can be a label (objects, dates, images, lists of lists)."""
+    check_label_kind(dataset, column, split_name)
     feature = dataset.features[column]
     values = column_array(dataset, column)
     inner = feature.feature if isinstance(feature, (List, LargeList)) else None
-    if isinstance(feature, Json) or isinstance(inner, Json):
-        raise UserError(_mixed(dataset, column, split_name))
     if inner is not None:
         return _read_lists(inner, values, column, split_name)
     kind, names, codes, class_names = _read_singles(feature, values, column, split_name)
     return LabelValues(kind, names, codes, class_names, missing=codes < 0)
+
+
+def check_label_kind(dataset: Dataset | RowStream, column: str, split_name: str) -> None:
+    """Raises: UserError: the column mixes types, or holds objects (naming the rows)."""
+    feature = dataset.features[column]
+    inner = feature.feature if isinstance(feature, (List, LargeList)) else None
+    if isinstance(feature, Json) or isinstance(inner, Json):
+        raise UserError(_mixed(dataset, column, split_name))
+
+
+def join(parts: Iterable[LabelValues]) -> LabelValues:
+    """The labels of one column, read in parts: what `read_labels` gives for the parts as one."""
+    known: dict[str, int] = {}
+    codes, missing, rows, lists = [], [], [], []
+    seen = 0
+    for part in parts:
+        places = np.array([known.setdefault(name, len(known)) for name in part.names] + [-1], dtype=np.int32)
+        codes.append(places[part.codes])
+        missing.append(part.missing)
+        if part.is_list:
+            rows.append(part.rows + seen)
+            lists.append(part.lists)
+        seen += len(part.missing)
+    return LabelValues(
+        part.kind,
+        list(known),
+        np.concatenate(codes),
+        part.class_names,
+        np.concatenate(missing),
+        np.concatenate(rows) if rows else None,
+        np.concatenate(lists) if lists else None,
+    )
 
 
 def _read_lists(inner: Any, values: pa.Array, column: str, split_name: str) -> LabelValues:
@@ -143,7 +176,7 @@ def _what(kind: pa.DataType) -> str:
     return f"values of type {kind}"
 
 
-def _mixed(dataset: Dataset, column: str, split_name: str) -> str:
+def _mixed(dataset: Dataset | RowStream, column: str, split_name: str) -> str:
     kinds = [[type(item).__name__ for item in (row if isinstance(row, list) else [row])] for row in dataset[column]]
     counts = Counter(kind for row in kinds for kind in row if kind != "NoneType")
     usual = counts.most_common(1)[0][0]

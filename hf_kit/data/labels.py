@@ -66,7 +66,11 @@ def decide_labels(train: Dataset, column: str, problem_type: str | None = None) 
     Raises:
         UserError: labels missing, of one value only, or not fit for `problem_type`; rows are counted from 1.
     """
-    labels = read_labels(train, column, "train")
+    return mapping_of(read_labels(train, column, "train"), column, problem_type)
+
+
+def mapping_of(labels: LabelValues, column: str, problem_type: str | None = None) -> LabelMapping:
+    """`decide_labels` for labels already read."""
     if labels.missing.all():
         raise UserError(f"train: column `{column}` holds no labels at all; name another one with --label_column")
     _refuse_missing(labels, column, "train")
@@ -167,14 +171,19 @@ def encode_labels(dataset: Dataset, column: str, mapping: LabelMapping, split_na
     labels = read_labels(dataset, column, split_name)
     _refuse_missing(labels, column, split_name)
     _check_possible(labels, column, mapping.problem_type, split_name)
+    return with_labels(dataset, labels, column, mapping, split_name)
+
+
+def with_labels(dataset: Dataset, labels: LabelValues, column: str, mapping: LabelMapping, split_name: str) -> Dataset:
+    """`encode_labels` for labels of the right kind, without gaps."""
     rows = len(dataset)
     if mapping.problem_type == REGRESSION:
         encoded, feature = pa.array(labels.numbers(), pa.float32()), Value("float32")  # [n]
     elif mapping.problem_type == SINGLE:
-        encoded, feature = pa.array(_ids(labels, mapping, column, split_name)), Value("int64")  # [n]
+        encoded, feature = pa.array(label_ids(labels, mapping, column, split_name)), Value("int64")  # [n]
     else:
         hot = np.zeros((rows, mapping.num_labels), dtype=np.float32)  # [n, c]
-        hot[labels.rows, _ids(labels, mapping, column, split_name)] = 1
+        hot[labels.rows, label_ids(labels, mapping, column, split_name)] = 1
         offsets = np.arange(rows + 1, dtype=np.int32) * mapping.num_labels
         encoded, feature = pa.ListArray.from_arrays(offsets, hot.ravel()), List(Value("float32"))
     if ENCODED in dataset.column_names:
@@ -183,8 +192,8 @@ def encode_labels(dataset: Dataset, column: str, mapping: LabelMapping, split_na
         return dataset.add_column(ENCODED, encoded, feature=feature)
 
 
-def _ids(labels: LabelValues, mapping: LabelMapping, column: str, split_name: str) -> np.ndarray:
-    """[n] the id of each label."""
+def label_ids(labels: LabelValues, mapping: LabelMapping, column: str, split_name: str) -> np.ndarray:
+    """[n] the id of each label. Raises: UserError: a label that the mapping has not."""
     known = mapping.label2id
     ids = np.full(len(labels.names), -1)
     for code in np.unique(labels.codes):

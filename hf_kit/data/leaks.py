@@ -5,6 +5,7 @@ from datasets import Dataset
 
 from hf_kit.data.arrow_columns import column_array
 from hf_kit.data.labels import ENCODED, MULTI, REGRESSION, LabelMapping
+from hf_kit.data.streamed_rows import StreamedRows
 from hf_kit.errors import UserError
 
 
@@ -14,8 +15,8 @@ def clean_rows(keys: dict[str, np.ndarray], split: str) -> np.ndarray:
 
 
 def drop_leaks(
-    train: Dataset, keys: dict[str, np.ndarray], mapping: LabelMapping
-) -> tuple[Dataset, dict[str, np.ndarray], str]:
+    train: Dataset | StreamedRows, keys: dict[str, np.ndarray], mapping: LabelMapping
+) -> tuple[Dataset | StreamedRows, dict[str, np.ndarray], str]:
     """Training rows whose text is in no other split: the rows, the `keys` that then hold, a sentence for the user.
 
     The sets that judge stay whole, so that scores compare with those of others.
@@ -36,13 +37,17 @@ def drop_leaks(
         f"--drop_leaks: {np.sum(~kept):,} of {len(kept):,} training rows left out, whose text is also in a given "
         "validation or test set"
     )
-    return train.select(np.flatnonzero(kept)), keys | {"train": keys["train"][kept]}, note
+    clean = train.keep(kept) if isinstance(train, StreamedRows) else train.select(np.flatnonzero(kept))
+    return clean, keys | {"train": keys["train"][kept]}, note
 
 
-def _lost_classes(train: Dataset, mapping: LabelMapping, kept: np.ndarray) -> list[str]:
+def _lost_classes(train: Dataset | StreamedRows, mapping: LabelMapping, kept: np.ndarray) -> list[str]:
     """The names of the classes that have rows, and none among `kept` ([n] bool)."""
     if mapping.problem_type == REGRESSION:
         return []
+    if isinstance(train, StreamedRows):
+        rows, codes = train.labels.nonzero() if mapping.problem_type == MULTI else (np.arange(len(train)), train.labels)
+        return [mapping.names[code] for code in np.setdiff1d(codes, codes[kept[rows]])]
     values = column_array(train, ENCODED)
     if mapping.problem_type == MULTI:
         rows, codes = values.flatten().to_numpy().reshape(len(train), mapping.num_labels).nonzero()

@@ -9,13 +9,14 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from datasets import Dataset, load_dataset
+from datasets import Dataset, IterableDataset, load_dataset
 from datasets.exceptions import DatasetsError
 from huggingface_hub import is_offline_mode
 
 from hf_kit.data.files import KINDS, SUFFIXES, check_files_exist, is_local_folder
 from hf_kit.data.quiet import quiet
-from hf_kit.data.reading import class_folders, read_files
+from hf_kit.data.reading import class_folders, read_files, stream_files
+from hf_kit.data.row_stream import RowStream, stream_of
 from hf_kit.data.sample import load_sample
 from hf_kit.data.split_names import ROLES, choose_splits, role_of
 from hf_kit.errors import UserError
@@ -28,12 +29,12 @@ class RawSplits:
     """What was found, before anything is made of it.
 
     Attributes:
-        train, validation, test: None where there is no such split.
+        train, validation, test: None where there is no such split; `train` may be a stream.
         name: short, for folder names: `sst2`, or the stem of the file.
         files: split name to the local files or folders that its rows came from; empty for the sample and the Hub.
     """
 
-    train: Dataset | None
+    train: Dataset | RowStream | None
     validation: Dataset | None
     test: Dataset | None
     name: str
@@ -52,6 +53,7 @@ def load_splits(
     validation_split_name: str | None = None,
     test_split_name: str | None = None,
     wanted: Collection[str] = ROLES,
+    streaming: bool = False,
 ) -> RawSplits:
     """Load what the flags of the same names say; with none of them, the embedded sample as the training split.
 
@@ -61,6 +63,7 @@ def load_splits(
         train_file, validation_file, test_file: csv, tsv, json, jsonl or parquet, or a folder of class sub-folders.
         *_split_name: the split's name, where the usual ones do not tell; for a folder the file's name without suffix.
         wanted: the splits to look for among those of `dataset_name`; others are not loaded.
+        streaming: the training split is not loaded, but given as a stream; the other splits are held in memory.
 
     Raises:
         UserError: a contradiction in the flags, a file that cannot be read, a split or data set that is not there.
@@ -75,7 +78,7 @@ def load_splits(
         named = {role: [Path(name).expanduser()] for role, name in files.items() if name is not None}
         if not named:
             return RawSplits(load_sample(), None, None, "sample")
-        return _from_files(_short_name(named.get("train", named.get("test"))[0].stem), named)
+        return _from_files(_short_name(named.get("train", named.get("test"))[0].stem), named, streaming)
     if is_local_folder(dataset_name):
         folder = Path(dataset_name).expanduser()
         found = _files_of_splits(folder)
@@ -83,9 +86,13 @@ def load_splits(
         return _from_files(
             _short_name(folder.resolve().name),
             {role: found[name] for role, name in chosen.items() if name is not None},
+            streaming,
         )
-    splits = _from_hub(dataset_name, dataset_config_name, dataset_revision)
+    splits = _from_hub(dataset_name, dataset_config_name, dataset_revision, streaming)
     chosen = choose_splits(dataset_name, splits, asked, wanted)
+    if streaming:
+        splits = _streams(dataset_name, {role: splits[name] for role, name in chosen.items() if name is not None})
+        chosen = {role: role for role in chosen}
     short = dataset_name.split("/")[-1] + (f"-{dataset_config_name}" if dataset_config_name else "")
     return RawSplits(**{role: splits.get(chosen.get(role)) for role in ROLES}, name=_short_name(short))
 
@@ -120,8 +127,13 @@ def _check_contradictions(
         )
 
 
-def _from_files(name: str, paths: dict[str, list[Path]]) -> RawSplits:
-    rows = {role: read_files(paths[role], role) if role in paths else None for role in ROLES}
+def _from_files(name: str, paths: dict[str, list[Path]], streaming: bool) -> RawSplits:
+    def read(role: str) -> Dataset | RowStream | None:
+        if role not in paths:
+            return None
+        return stream_files(paths[role], role) if streaming and role == "train" else read_files(paths[role], role)
+
+    rows = {role: read(role) for role in ROLES}
     return RawSplits(**rows, name=name, files={role: [str(p) for p in found] for role, found in paths.items()})
 
 
@@ -155,10 +167,21 @@ def _files_of_splits(folder: Path) -> dict[str, list[Path]]:
     return files or folders
 
 
-def _from_hub(name: str, config_name: str | None, revision: str | None) -> dict[str, Dataset]:
+def _streams(name: str, splits: dict[str, IterableDataset]) -> dict[str, Dataset | RowStream]:
+    """The training split as a stream, the others read into memory."""
+    out: dict[str, Dataset | RowStream] = {}
+    for role, split in splits.items():
+        stream = stream_of(split, f"--dataset_name {name}, split {split.split}")
+        out[role] = stream if role == "train" else stream.load()
+    return out
+
+
+def _from_hub(
+    name: str, config_name: str | None, revision: str | None, streaming: bool = False
+) -> dict[str, Dataset | IterableDataset]:
     try:
         with quiet(keep_progress=True):
-            return dict(load_dataset(name, config_name, revision=revision))
+            return dict(load_dataset(name, config_name, revision=revision, streaming=streaming))
     except (DatasetsError, OSError, ValueError, RuntimeError) as reason:
         raise UserError(_hub_message(name, revision, reason)) from None
 

@@ -1,17 +1,20 @@
 """One split's rows, from one or several files or from a folder of one sub-folder a class."""
 
 import glob
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Dataset, NamedSplit, concatenate_datasets, load_dataset
+from datasets import Dataset, IterableDataset, NamedSplit, concatenate_datasets, load_dataset
 from datasets.exceptions import DatasetGenerationError
 
-from hf_kit.data.csv_files import load_csv
+from hf_kit.data.csv_files import load_csv, stream_csv
 from hf_kit.data.files import JSON, TABLES, check_utf8
-from hf_kit.data.json_files import load_json
+from hf_kit.data.json_files import load_json, stream_json
 from hf_kit.data.quiet import quiet
+from hf_kit.data.row_stream import RowStream, stream_of
 from hf_kit.errors import UserError
 
 
@@ -25,15 +28,49 @@ def read_files(paths: list[Path], split: str) -> Dataset:
     for path in paths:
         with quiet():
             parts.append(read_class_folder(path, split) if path.is_dir() else read_file(path, split))
-        if parts[-1].features != parts[0].features:
-            raise UserError(
-                f"{path} has other columns or types than {paths[0]}: {_described(parts[-1])}; there: "
-                f"{_described(parts[0])}. Files of one split need the same ones"
-            )
+        _refuse_other_columns(path, parts[-1], paths[0], parts[0])
     return parts[0] if len(parts) == 1 else concatenate_datasets(parts, split=NamedSplit(split))
 
 
-def _described(dataset: Dataset) -> str:
+def stream_files(paths: list[Path], split: str) -> RowStream:
+    """`read_files` as a stream: the same rows, checked as they are there, of which none stays in memory or on disk.
+
+    Raises:
+        UserError: as `read_files` does; a folder of one sub-folder a class, or a json file that is one list.
+    """
+    parts = []
+    for path in paths:
+        if path.is_dir():
+            raise UserError(
+                f"{path}: a folder of .txt files is not streamed; write its texts into a jsonl, csv or parquet file, "
+                "or leave --streaming out"
+            )
+        with quiet():
+            parts.append(_stream_file(path, split))
+        _refuse_other_columns(path, parts[-1], paths[0], parts[0])
+    return RowStream(parts[0].features, lambda: (chunk.data.table for part in parts for chunk in part.chunks()))
+
+
+def _stream_file(path: Path, split: str) -> RowStream:
+    suffix = path.suffix.lower()
+    if suffix in TABLES:
+        return stream_csv(path, split)
+    if suffix in JSON:
+        return stream_json(path)
+    with _parquet_errors(path):
+        _rows_in_parquet(path)
+        return stream_of(_load_parquet(path, split, streaming=True), str(path))
+
+
+def _refuse_other_columns(path: Path, rows: Dataset | RowStream, first: Path, of_first: Dataset | RowStream) -> None:
+    if rows.features != of_first.features:
+        raise UserError(
+            f"{path} has other columns or types than {first}: {_described(rows)}; there: "
+            f"{_described(of_first)}. Files of one split need the same ones"
+        )
+
+
+def _described(dataset: Dataset | RowStream) -> str:
     return ", ".join(f"{name} ({getattr(f, 'dtype', type(f).__name__)})" for name, f in dataset.features.items())
 
 
@@ -52,17 +89,29 @@ def load_parquet(path: Path, split: str) -> Dataset:
     Raises:
         UserError: the file is no parquet file, is cut short or has no rows.
     """
+    with _parquet_errors(path):
+        _rows_in_parquet(path)
+        return _load_parquet(path, split, streaming=False)
+
+
+def _load_parquet(path: Path, split: str, *, streaming: bool) -> Dataset | IterableDataset:
+    return load_dataset("parquet", data_files={split: glob.escape(str(path))}, split=split, streaming=streaming)
+
+
+def _rows_in_parquet(path: Path) -> None:
+    if not pq.ParquetFile(path).metadata.num_rows:
+        raise UserError(f"{path} has no rows")
+
+
+@contextmanager
+def _parquet_errors(path: Path) -> Iterator[None]:
     try:
-        rows = pq.ParquetFile(path).metadata.num_rows
-        dataset = load_dataset("parquet", data_files={split: glob.escape(str(path))}, split=split) if rows else None
+        yield
     except (pa.ArrowException, OSError, DatasetGenerationError) as reason:
         why = str(reason.__cause__ or reason).split(".")[0]
         raise UserError(
             f"{path} cannot be read as parquet ({why}); write it anew, or give a csv or jsonl file"
         ) from None
-    if dataset is None:
-        raise UserError(f"{path} has no rows")
-    return dataset
 
 
 def class_folders(folder: Path) -> dict[str, list[Path]]:

@@ -16,6 +16,7 @@ from hf_kit.data.arrow_columns import column_array
 from hf_kit.data.columns import TextColumns
 from hf_kit.data.labels import ENCODED, MULTI, SINGLE, LabelMapping
 from hf_kit.data.loading import RawSplits
+from hf_kit.data.streamed_rows import StreamedRows
 from hf_kit.data.text_keys import text_keys
 from hf_kit.errors import UserError
 
@@ -31,7 +32,7 @@ class Splits:
         notes: sentences for the user.
     """
 
-    train: Dataset
+    train: Dataset | StreamedRows
     validation: Dataset | None
     test: Dataset | None
     keys: dict[str, np.ndarray]
@@ -68,7 +69,8 @@ def make_splits(
     shares = {part: percentage / 100 for part, percentage in shares.items() if percentage}
 
     made = {"train": raw.train, "validation": raw.validation, "test": raw.test}
-    keys = {part: text_keys(rows, columns) for part, rows in made.items() if rows is not None}
+    there = {part: rows for part, rows in made.items() if rows is not None}
+    keys = {p: rows.keys if isinstance(rows, StreamedRows) else text_keys(rows, columns) for p, rows in there.items()}
     notes = []
     if drop_leaks:
         # Before a validation set is made, so that the rows that choose the model are none of the test's either.
@@ -78,9 +80,12 @@ def make_splits(
         whole, whole_keys = made["train"], keys["train"]
         in_test = np.isin(whole_keys, keys.get("test", []))  # [n]
         places = _place_texts(whole_keys, _strata(whole, mapping), shares, mapping, last=in_test)  # [n] 0: train
-        for i, part in enumerate(("train", *shares)):
-            rows = np.flatnonzero(places == i)
-            made[part], keys[part] = whole.select(rows), whole_keys[rows]
+        parts = ("train", *shares)
+        if isinstance(whole, StreamedRows):
+            made |= zip(parts, whole.take_apart(places, len(parts)), strict=True)
+        else:
+            made |= {part: whole.select(np.flatnonzero(places == i)) for i, part in enumerate(parts)}
+        keys |= {part: whole_keys[places == i] for i, part in enumerate(parts)}
         sizes = " and ".join(f"{part} ({len(made[part]):,} rows)" for part in shares)
         notes.append(f"{sizes} taken from the {len(whole):,} training rows, by label; same texts stay together")
     if made["validation"] is None:
@@ -102,18 +107,27 @@ def _check_percentages(percentages: Mapping[str, int]) -> None:
         raise UserError(f"{flags} are {sum(percentages.values())} together; at least 10 must be left to train on")
 
 
-def _strata(dataset: Dataset, mapping: LabelMapping) -> np.ndarray:
+def _strata(dataset: Dataset | StreamedRows, mapping: LabelMapping) -> np.ndarray:
     """[n] the stratum of each row; rows without any label are one of their own."""
-    values = column_array(dataset, ENCODED)
-    if mapping.problem_type == SINGLE:
-        return values.to_numpy()
+    streamed = isinstance(dataset, StreamedRows)
     if mapping.problem_type == MULTI:
+        if streamed:
+            sums = np.asarray(dataset.labels.sum(0)).ravel()  # [c]
+            return np.concatenate([_rarest(hot, sums, len(dataset)) for hot in dataset.hot_chunks()])
+        values = column_array(dataset, ENCODED)
         hot = values.flatten().to_numpy().reshape(len(dataset), mapping.num_labels) > 0  # [n, c]
-        rarity = np.where(hot, hot.sum(0), len(dataset) + 1)  # [n, c]
-        return np.where(hot.any(1), rarity.argmin(1), mapping.num_labels)  # [n]
-    numbers = values.to_numpy()
+        return _rarest(hot, hot.sum(0), len(dataset))
+    numbers = dataset.labels if streamed else column_array(dataset, ENCODED).to_numpy()
+    if mapping.problem_type == SINGLE:
+        return numbers
     bins = int(np.clip(len(numbers) // 20, 1, MOST_BINS))
     return np.searchsorted(np.unique(np.quantile(numbers, np.arange(1, bins) / bins)), numbers)
+
+
+def _rarest(hot: np.ndarray, sums: np.ndarray, rows: int) -> np.ndarray:
+    """[m] of `hot` [m, c] the label of each row that is rarest by `sums` [c] among all `rows`; c for none."""
+    rarity = np.where(hot, sums, rows + 1)  # [m, c]
+    return np.where(hot.any(1), rarity.argmin(1), hot.shape[1])
 
 
 def _place_texts(

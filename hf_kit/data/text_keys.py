@@ -1,4 +1,4 @@
-"""A number for each text, so that same texts are found by comparing arrays: within a split, and between splits."""
+"""A number for each text: equal texts are found without holding the texts, within a split and between splits."""
 
 import hashlib
 

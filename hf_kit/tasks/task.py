@@ -16,7 +16,9 @@ from torch import Tensor
 from transformers import EvalPrediction, PreTrainedConfig
 
 from hf_kit.data import DataChecks
+from hf_kit.data.streamed_rows import StreamedRows
 from hf_kit.errors import UserError
+from hf_kit.streaming import TokenizedStream
 
 
 @dataclass
@@ -24,18 +26,19 @@ class Prepared:
     """A run's data after the task has checked it: `labels` is encoded, the rest still as loaded.
 
     Attributes:
+        train: a stream with --streaming.
         test: has no column `labels` where the test set is unlabelled; it is then predicted, not scored.
         notes: sentences for the user on what was split, dropped or found odd.
         keys: of each split, [n] numbers that are equal where rows have the same input.
     """
 
-    train: Dataset
+    train: Dataset | StreamedRows
     validation: Dataset | None
     test: Dataset | None
     notes: list[str]
     keys: dict[str, np.ndarray]
 
-    def splits(self) -> dict[str, Dataset]:
+    def splits(self) -> dict[str, Dataset | StreamedRows]:
         """The splits that there are, train first."""
         named = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: split for name, split in named.items() if split is not None}
@@ -97,13 +100,15 @@ class Task(ABC):
         """Write labels and problem type into the model's configuration."""
 
     @abstractmethod
-    def load_processor(self, model_arguments: Any, config: PreTrainedConfig, train: Dataset, *, fresh: bool) -> Any:
+    def load_processor(
+        self, model_arguments: Any, config: PreTrainedConfig, train: Dataset | StreamedRows, *, fresh: bool
+    ) -> Any:
         """The tokenizer or image processor: the checkpoint's, or one trained on the training split."""
 
     @abstractmethod
     def preprocess(
-        self, dataset: Dataset, processor: Any, name: str, *, cached: bool = True
-    ) -> tuple[Dataset, list[str]]:
+        self, dataset: Dataset | StreamedRows, processor: Any, name: str, *, cached: bool = True
+    ) -> tuple[Dataset | TokenizedStream, list[str]]:
         """Model inputs with an integer column `length`, and notes for the user (texts cut, say).
 
         `cached=False` is for the passing rows of `predict`: nothing is left on disk.
@@ -185,7 +190,9 @@ class Task(ABC):
         """One JSON-able answer per row of raw model output."""
 
     @abstractmethod
-    def baselines(self, train: Dataset, evaluated: dict[str, Dataset]) -> dict[str, dict[str, dict[str, float]]]:
+    def baselines(
+        self, train: Dataset | StreamedRows, evaluated: dict[str, Dataset]
+    ) -> dict[str, dict[str, dict[str, float]]]:
         """`{baseline: {split: {metric: value}}}` of simple models on the same rows (as `prepare` gave them)."""
 
     def details(self, predictions: np.ndarray, labels: np.ndarray) -> tuple[list[str], list[Sequence[Any]]]:

@@ -40,11 +40,15 @@ from hf_kit.data import (
     similar_labels,
     two_rows_that_disagree,
 )
+from hf_kit.data.labels import mapping_of
 from hf_kit.data.quiet import quiet
+from hf_kit.data.row_stream import RowStream
+from hf_kit.data.streamed_rows import StreamedRows, scan
 from hf_kit.errors import UserError, nearest
 from hf_kit.loss import ClassificationLoss, class_weights
 from hf_kit.metrics.thresholds import tune_thresholds
 from hf_kit.models import own_model_types
+from hf_kit.streaming import TokenizedStream
 from hf_kit.tasks.task import Prepared, Task
 from hf_kit.tokenizer_training import in_the_class_that_loads, train_tokenizer
 from hf_kit.vector_file import VectorFile
@@ -137,10 +141,14 @@ class TextClassification(Task):
         )
         if self.columns.label is None:
             raise UserError(f"no label column among {', '.join(raw.train.column_names)}: name it with --label_column")
-        self.mapping = decide_labels(raw.train, self.columns.label, flags.problem_type)
         notes: list[str] = []
-        labelled: dict[str, Dataset | None] = {}
-        for name, split in (("train", raw.train), ("validation", raw.validation), ("test", raw.test)):
+        labelled: dict[str, Dataset | StreamedRows | None] = {}
+        if isinstance(raw.train, RowStream):
+            labelled["train"] = self._scan(raw.train, data_arguments.shuffle_buffer_size)
+        else:
+            self.mapping = decide_labels(raw.train, self.columns.label, flags.problem_type)
+            labelled["train"] = self._encode(raw.train, "train", notes)
+        for name, split in (("validation", raw.validation), ("test", raw.test)):
             labelled[name] = None if split is None else self._encode(split, name, notes)
         if labelled["validation"] is not None and "labels" not in labelled["validation"].column_names:
             raise UserError(
@@ -169,15 +177,26 @@ class TextClassification(Task):
                 raise UserError("--class_weights means nothing for regression; leave it out")
             weights = class_weights(flags.class_weights, self.mapping, self._counts(train), len(train))
         self._loss = ClassificationLoss(self.mapping.problem_type, weights, self.label_smoothing)
+        if isinstance(train, StreamedRows) and len(train) > train.buffer_size:
+            notes.append(
+                f"train: the baselines learn from {train.buffer_size:,} of the {len(train):,} rows, drawn evenly "
+                "(--shuffle_buffer_size)"
+            )
         return Prepared(train, splits.validation, splits.test, notes + splits.notes, splits.keys)
 
-    def _counts(self, train: Dataset) -> list[int]:
+    def _scan(self, train: RowStream, buffer_size: int) -> StreamedRows:
+        scanned = scan(train, self.columns)
+        self.mapping = mapping_of(scanned.labels, self.columns.label, self.arguments.problem_type)
+        return StreamedRows(train, scanned, self.columns, self.mapping, buffer_size)
+
+    def _counts(self, train: Dataset | StreamedRows) -> list[int]:
         """Rows per label, `[c]`."""
         labels = _labels(train)
-        several = self.mapping.problem_type == MULTI
-        return (labels.sum(0) if several else np.bincount(labels, minlength=self.mapping.num_labels)).tolist()
+        if self.mapping.problem_type == MULTI:
+            return np.asarray(labels.sum(0)).ravel().tolist()
+        return np.bincount(labels, minlength=self.mapping.num_labels).tolist()
 
-    def _note_skew(self, train: Dataset) -> list[str]:
+    def _note_skew(self, train: Dataset | StreamedRows) -> list[str]:
         """Decide whether the classes are skewed."""
         if self.mapping.problem_type == "regression":
             return []
@@ -191,7 +210,7 @@ class TextClassification(Task):
             "in which every class counts the same, chooses the best model (--metric_for_best_model)"
         ]
 
-    def _absent_labels(self, train: Dataset) -> list[str]:
+    def _absent_labels(self, train: Dataset | StreamedRows) -> list[str]:
         if self.mapping.problem_type == "regression":
             return []
         return [name for name, count in zip(self.mapping.names, self._counts(train), strict=True) if not count]
@@ -247,13 +266,16 @@ class TextClassification(Task):
         self.thresholds = getattr(config, "decision_thresholds", None)
 
     def load_processor(
-        self, model_arguments: ModelArguments, config: PreTrainedConfig, train: Dataset, *, fresh: bool
+        self, model_arguments: ModelArguments, config: PreTrainedConfig, train: Dataset | StreamedRows, *, fresh: bool
     ) -> PreTrainedTokenizerBase:
         if model_arguments.tokenizer_name or not fresh:
             tokenizer = _given_tokenizer(model_arguments)
         else:
             own = own_model_types().get(config.model_type)
-            texts = [text for column in self._text_columns() for text in train[column]]
+            if isinstance(train, StreamedRows):
+                texts = train.texts()
+            else:
+                texts = [text for column in self._text_columns() for text in train[column]]
             tokenizer = train_tokenizer(
                 texts,
                 tokenizer_type=model_arguments.tokenizer_type,
@@ -279,8 +301,10 @@ class TextClassification(Task):
         return [c for c in (self.columns.text, self.columns.text_pair) if c]
 
     def preprocess(
-        self, dataset: Dataset, processor: PreTrainedTokenizerBase, name: str, *, cached: bool = True
-    ) -> tuple[Dataset, list[str]]:
+        self, dataset: Dataset | StreamedRows, processor: PreTrainedTokenizerBase, name: str, *, cached: bool = True
+    ) -> tuple[Dataset | TokenizedStream, list[str]]:
+        if isinstance(dataset, StreamedRows):
+            return TokenizedStream(dataset, processor, self.max_length, self.truncation_side), []
         tokenized, cut, lost_share, _ = self._tokenize(dataset, processor, name, cached, windows=False)
         told = (name, len(dataset), cut, lost_share, self.max_length, self.truncation_side)
         return tokenized, [truncation.cut_note(*told)] if cut else []
@@ -315,19 +339,27 @@ class TextClassification(Task):
             rows = tokenized.dataset
             return tokenized._replace(dataset=Dataset(rows.data.table.combine_chunks(), info=rows.info))
 
-    def check(self, prepared: Prepared, inputs: dict[str, Dataset], processor: PreTrainedTokenizerBase) -> DataChecks:
+    def check(
+        self, prepared: Prepared, inputs: dict[str, Dataset | TokenizedStream], processor: PreTrainedTokenizerBase
+    ) -> DataChecks:
         special = processor.num_special_tokens_to_add(pair=self.columns.text_pair is not None)
         # Where it is also the mark of a text's end (GPT-2, OPT), the tokenizer never needs it for an unknown word.
         frame = {processor.bos_token, processor.eos_token, processor.cls_token, processor.sep_token}
         unknown_id = None if processor.unk_token in frame else processor.unk_token_id
         splits, example = {}, None
         for name, rows in prepared.splits().items():
+            streamed = isinstance(rows, StreamedRows)
             labels = _labels(rows) if "labels" in rows.column_names else None
-            tokens = count_tokens(inputs[name], unknown_id, special)
+            tables = inputs[name].first_tables() if streamed else inputs[name].with_format("arrow").iter(10_000)
             splits[name] = check_split(
-                name, prepared.keys, labels, empty_texts(rows, self.columns), tokens, self.mapping
+                name,
+                prepared.keys,
+                labels,
+                rows.empty if streamed else empty_texts(rows, self.columns),
+                count_tokens(tables, unknown_id, special),
+                self.mapping,
             )
-            if splits[name].two_labels and example is None:
+            if splits[name].two_labels and example is None and not streamed:
                 example = self._disagreement(rows, prepared.keys[name], labels)
         alike = similar_labels(self.mapping.names)
         return DataChecks(splits, alike, self.max_length, example)
@@ -463,9 +495,13 @@ class TextClassification(Task):
                 answers.append({"label": names[chosen], "score": float(row[chosen]), "scores": scores})
         return answers
 
-    def baselines(self, train: Dataset, evaluated: dict[str, Dataset]) -> dict[str, dict[str, dict[str, float]]]:
+    def baselines(
+        self, train: Dataset | StreamedRows, evaluated: dict[str, Dataset]
+    ) -> dict[str, dict[str, dict[str, float]]]:
         from hf_kit.baselines import text_baselines
 
+        if isinstance(train, StreamedRows):
+            train = train.sample()
         return text_baselines(
             self.mapping.problem_type,
             self._joined_texts(train),
@@ -509,16 +545,24 @@ def _given_tokenizer(arguments: ModelArguments) -> PreTrainedTokenizerBase:
 
 
 def _keep_some(splits: Splits, name: str, most: int | None) -> None:
-    """Cut a split to a trial's rows, drawn evenly: files are often sorted by class."""
+    """Cut a split to a trial's rows, drawn evenly: files are often sorted by class. A stream's stay in their order."""
     dataset = getattr(splits, name)
     if most is None or most >= len(dataset):
         return
-    rows = np.random.default_rng(0).permutation(len(dataset))[:most]
-    setattr(splits, name, dataset.select(rows))
-    splits.keys[name] = splits.keys[name][rows]
+    if isinstance(dataset, StreamedRows):
+        kept = dataset.keep(dataset.evenly(most))
+        splits.keys[name] = kept.keys
+    else:
+        rows = np.random.default_rng(0).permutation(len(dataset))[:most]
+        kept = dataset.select(rows)
+        splits.keys[name] = splits.keys[name][rows]
+    setattr(splits, name, kept)
 
 
-def _labels(dataset: Dataset) -> np.ndarray:
+def _labels(dataset: Dataset | StreamedRows) -> Any:
+    """`[n]` ids or numbers, `[n, c]` of 0 and 1 (sparse for a stream)."""
+    if isinstance(dataset, StreamedRows):
+        return dataset.labels
     return np.asarray(dataset.select_columns("labels").with_format("numpy")["labels"][:])  # other columns stay unread
 
 

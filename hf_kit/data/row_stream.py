@@ -1,0 +1,87 @@
+"""A split as a stream: its rows are read anew for every pass, a few at a time, and never lie anywhere as a whole."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pyarrow as pa
+from datasets import Dataset, DatasetInfo, Features, IterableDataset, NamedSplit
+from datasets.exceptions import DatasetGenerationError
+from datasets.fingerprint import generate_random_fingerprint
+from datasets.table import table_cast
+
+from hf_kit.errors import UserError
+
+CHUNK = 1000  # rows read at a time; what is held of a stream while it is read
+
+
+class RowStream:
+    """Rows with known features, in the order of their source.
+
+    Args:
+        features: those of every row.
+        read: begins a new pass over the rows; it gives them as Arrow tables of at most `CHUNK` rows.
+    """
+
+    def __init__(self, features: Features, read: Callable[[], Iterator[pa.Table]]):
+        self.features = features
+        self._read = read
+
+    @property
+    def column_names(self) -> list[str]:
+        return list(self.features)
+
+    def chunks(self) -> Iterator[Dataset]:
+        """All rows, as data sets of at most `CHUNK` rows in memory."""
+        for table in self._read():
+            yield in_memory(table, self.features)
+
+    def load(self) -> Dataset:
+        """All rows in memory."""
+        return in_memory(pa.concat_tables([chunk.data.table for chunk in self.chunks()]), self.features)
+
+    def __getitem__(self, column: str) -> Iterator[Any]:
+        """The values of one column, one by one."""
+        for chunk in self.chunks():
+            yield from chunk[column][:]
+
+
+def in_memory(table: pa.Table, features: Features) -> Dataset:
+    """A data set over `table` alone: `datasets` writes nothing for it and looks up nothing in its cache."""
+    # A fingerprint of the contents would read the whole table again.
+    fingerprint = generate_random_fingerprint()
+    return Dataset(table, info=DatasetInfo(features=features), split=NamedSplit("train"), fingerprint=fingerprint)
+
+
+def stream_of(source: IterableDataset, name: str) -> RowStream:
+    """The rows of a `datasets.IterableDataset`. Where it names no types, those of its first rows count for all.
+
+    Raises:
+        UserError: while it is read: it breaks off, or later rows have other types than the first ones.
+    """
+
+    def tables() -> Iterator[pa.Table]:
+        try:
+            yield from source.with_format("arrow").iter(batch_size=CHUNK)
+        except (pa.ArrowException, OSError, ValueError, DatasetGenerationError) as reason:
+            why = str(reason.__cause__ or reason).split("\n")[0]
+            raise UserError(f"{name}: the rows cannot be read to their end ({why})") from None
+
+    if source.features is not None:
+        return RowStream(source.features, tables)
+    first = next(tables(), None)
+    if first is None:
+        raise UserError(f"{name} has no rows")
+    features = Features.from_arrow_schema(first.schema)
+
+    def cast() -> Iterator[pa.Table]:
+        for number, table in enumerate(tables()):
+            try:
+                yield table_cast(table, features.arrow_schema)
+            except (pa.ArrowException, TypeError, ValueError) as reason:
+                rows = f"rows {number * CHUNK + 1:,} to {number * CHUNK + len(table):,}"
+                raise UserError(
+                    f"{name}: {rows} have other columns or types than the first rows ({str(reason).splitlines()[0]}); "
+                    "without --streaming the types are decided from all rows"
+                ) from None
+
+    return RowStream(features, cast)
