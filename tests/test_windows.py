@@ -201,11 +201,11 @@ def test_the_run_keeps_its_side_and_a_plain_tokenizer_cuts_there_too(tmp_path, c
     notes = {"right": "beginning is kept", "left": "end is kept", "middle": "beginning and end are kept"}
     for side, note in notes.items():
         flags = [f"--max_length={MAX_LENGTH}"] + ([f"--truncation_side={side}"] if side != "right" else [])
-        capsys.readouterr()
         train("hf_kit_lstm", "--train_file=reviews.csv", f"--output_dir={side}", *flags)
-        lines = [line for line in capsys.readouterr().out.splitlines() if "are cut" in line]
-        assert len(lines) == 3 and all(note in line and "of all tokens are lost" in line for line in lines)
-        assert ["--windows" in line for line in lines] == [False, True, True]
+        capsys.readouterr()
+        assert main(["evaluate", side, "--test_file=reviews.csv"]) == 0
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if "are cut" in line]
+        assert note in line and "of all tokens are lost" in line and "--windows" in line
         state = json.loads(Path(side, "run.json").read_text())["state"]
         assert state["truncation_side"] == side
         tokenizer = AutoTokenizer.from_pretrained(side)
@@ -225,6 +225,8 @@ def test_nothing_is_said_of_windows_where_little_is_lost(tmp_path, capsys):
     write_csv(tmp_path / "reviews.csv", reviews(60))
     write_csv(tmp_path / "test.csv", [*reviews(60, seed=3), (LONG, "good"), (LONG + " film", "bad")])
     train("hf_kit_lstm", "--train_file=reviews.csv", "--test_file=test.csv", "--max_length=40", "--output_dir=out")
+    assert "--windows" not in capsys.readouterr().out
+    assert main(["evaluate", "out", "--test_file=test.csv"]) == 0
     printed = capsys.readouterr().out
     assert "test: 2 of 62 texts" in printed and "--windows" not in printed
 
