@@ -3,8 +3,9 @@
 import re
 
 import numpy as np
+import pyarrow as pa
 import pytest
-from datasets import Dataset
+from scipy.sparse import csr_matrix
 
 from hf_kit.data import (
     DataChecks,
@@ -17,7 +18,7 @@ from hf_kit.data import (
 )
 
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
-TOKENS = {"cut": 0, "lost": 0, "tokens": 100, "unknown": 0}
+TOKENS = {"read": 4, "cut": 0, "lost": 0, "tokens": 100, "unknown": 0}
 
 
 def keys(**texts: str) -> dict[str, np.ndarray]:
@@ -53,6 +54,9 @@ def test_rows_are_counted_between_splits():
 def test_several_labels_and_numbers():
     several = check(keys(train="xxyz"), [[1, 0], [1, 1], [0, 0], [0, 1]], problem_type=MULTI)
     assert (several.labels, several.unlabelled, several.two_labels) == ({"a": 2, "b": 2}, 1, 2)
+    sparse = csr_matrix([[1, 0], [1, 1], [0, 0], [0, 1]], dtype=np.int8)
+    mapping = LabelMapping(MULTI, ["a", "b"])
+    assert check_split("train", keys(train="xxyz"), sparse, np.zeros(4, bool), TOKENS, mapping) == several
     number = check(keys(train="xxyy"), [0.5, 0.5, 2.0, 1.5], problem_type=REGRESSION, names=["score"])
     assert (number.labels, number.label_range, number.two_labels) == (None, (0.5, 2.0), 2)
 
@@ -76,10 +80,11 @@ def test_label_names_that_differ_in_case_spaces_or_width():
 
 def test_tokens_are_counted_without_the_special_ones():
     rows = {"input_ids": [[2, 5, 1, 1, 3], [2, 3], [2, 1, 3]], "length": [5, 2, 3], "whole": [9, 2, 3]}
-    rows = Dataset.from_dict(rows)
-    assert count_tokens(rows, 1, special=2) == {"cut": 1, "lost": 4, "tokens": 4, "unknown": 3}
-    assert count_tokens(rows.select([2, 1]), 1, special=2) == {"cut": 0, "lost": 0, "tokens": 1, "unknown": 1}
-    assert count_tokens(rows, None, special=0) == {"cut": 1, "lost": 4, "tokens": 10, "unknown": None}
+    rows = pa.table(rows)
+    assert count_tokens([rows], 1, special=2) == {"read": 3, "cut": 1, "lost": 4, "tokens": 4, "unknown": 3}
+    parts = [rows.slice(0, 1), rows.slice(1)]
+    assert count_tokens(parts, 1, special=2) == count_tokens([rows], 1, special=2)
+    assert count_tokens([rows], None, special=0) == {"read": 3, "cut": 1, "lost": 4, "tokens": 10, "unknown": None}
 
 
 def shown(capsys, splits, **more):
@@ -106,7 +111,7 @@ def test_every_fault_is_a_warning_with_a_remedy(capsys):
         "train": check(
             found, [0, 1, 0, 1], names=["Spam", "spam"], empty=[True] + [False] * 3, tokens=TOKENS | {"unknown": 6}
         ),
-        "test": check(found, [0, 1], "test", names=["Spam", "spam"], tokens=TOKENS | {"cut": 1}),
+        "test": check(found, [0, 1], "test", names=["Spam", "spam"], tokens=TOKENS | {"cut": 1, "read": 2}),
     }
     printed = shown(capsys, splits, similar_labels=[["Spam", "spam"]], example="`free` is Spam and spam")
     warned = printed.err.splitlines()
