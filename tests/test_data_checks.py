@@ -3,8 +3,8 @@
 import re
 
 import numpy as np
+import pyarrow as pa
 import pytest
-from datasets import Dataset
 
 from hf_kit.data import (
     DataChecks,
@@ -17,7 +17,7 @@ from hf_kit.data import (
 )
 
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
-TOKENS = {"cut": 0, "lost": 0, "tokens": 100, "unknown": 0}
+TOKENS = {"read": 10, "cut": 0, "lost": 0, "tokens": 100, "unknown": 0}
 
 
 def keys(**texts: str) -> dict[str, np.ndarray]:
@@ -76,10 +76,11 @@ def test_label_names_that_differ_in_case_spaces_or_width():
 
 def test_tokens_are_counted_without_the_special_ones():
     rows = {"input_ids": [[2, 5, 1, 1, 3], [2, 3], [2, 1, 3]], "length": [5, 2, 3], "whole": [9, 2, 3]}
-    rows = Dataset.from_dict(rows)
-    assert count_tokens(rows, 1, special=2) == {"cut": 1, "lost": 4, "tokens": 4, "unknown": 3}
-    assert count_tokens(rows.select([2, 1]), 1, special=2) == {"cut": 0, "lost": 0, "tokens": 1, "unknown": 1}
-    assert count_tokens(rows, None, special=0) == {"cut": 1, "lost": 4, "tokens": 10, "unknown": None}
+    one, two = pa.table(rows), pa.table(rows).slice(1)
+    assert count_tokens([one], 1, special=2) == {"read": 3, "cut": 1, "lost": 4, "tokens": 4, "unknown": 3}
+    assert count_tokens([two], 1, special=2) == {"read": 2, "cut": 0, "lost": 0, "tokens": 1, "unknown": 1}
+    both = {"read": 5, "cut": 1, "lost": 4, "tokens": 15, "unknown": None}
+    assert count_tokens([one, two], None, special=0) == both
 
 
 def shown(capsys, splits, **more):
