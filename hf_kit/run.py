@@ -3,10 +3,10 @@
 import copy
 import platform
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import datasets
 import torch
 import transformers
 from transformers import EarlyStoppingCallback, PreTrainedConfig, PrinterCallback, ProgressCallback, set_seed
@@ -15,6 +15,7 @@ import hf_kit
 from hf_kit import backbone, console, lora, report, run_folder, scoring, seeds, settings, word_vectors
 from hf_kit.arguments import DATA_SOURCES, NOT_IN_FINGERPRINT, Arguments
 from hf_kit.data import DataChecks, check_files_exist, load_splits, show_checks
+from hf_kit.data.quiet import quiet
 from hf_kit.errors import UserError, nearest
 from hf_kit.progress import EvaluationLines, Progress
 from hf_kit.sampler import bucketed_order, padding_share, row_lengths
@@ -35,8 +36,6 @@ def train(arguments: Arguments) -> Path:
     """
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()  # a flash per checkpoint, in the middle of our own
-    if arguments.training.disable_tqdm:
-        datasets.disable_progress_bars()
     set_seed(arguments.training.seed)
     data = arguments.data
     check_files_exist(
@@ -66,7 +65,10 @@ def train(arguments: Arguments) -> Path:
 
     console.heading("Data checks")
     # The others find the main process's tokenized data in the cache.
-    with arguments.training.main_process_first(local=False, desc="tokenizing"):
+    with (
+        arguments.training.main_process_first(local=False, desc="tokenizing"),
+        quiet() if arguments.training.disable_tqdm else nullcontext(),
+    ):
         processor = task.load_processor(arguments.model, config, prepared.train, fresh=fresh)
         # What is cut stands in the table of the checks.
         inputs = {name: task.preprocess(rows, processor, name)[0] for name, rows in prepared.splits().items()}

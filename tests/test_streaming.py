@@ -371,7 +371,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(monkeypatch, capsys, acc
     with monkeypatch.context() as patched:
         patched.setattr(EvaluationLines, "on_step_end", cut)
         with pytest.raises(Stop):
-            run(*flags, "--output_dir=cut")
+            run(*flags, "--output_dir=cut", "--debug")
     capsys.readouterr()
     assert run(*flags, "--output_dir=cut") == 0
     assert f"continuing from cut/checkpoint-{at - 1}" in capsys.readouterr().out
@@ -383,7 +383,7 @@ def test_training_rows_leave_nothing_on_disk():
     before = {path for path in cache.rglob("*") if path.is_file() and path.stat().st_size}
     for kind in ("jsonl", "csv", "parquet"):
         _, stream = prepare(True, train_file=write(kind, reviews(90)), validation_split_percentage=20)
-        TokenizedStream(stream.train, TOKENIZER, 32)
+        TokenizedStream(stream.train, TOKENIZER, 32, "right")
         assert len(rows_of(stream.train)) + len(stream.validation) + len(stream.test) == 90
     numbers = write_jsonl("numbers.jsonl", [{"text": i, "label": i % 2} for i in range(90)])
     _, stream = prepare(True, train_file=numbers)
