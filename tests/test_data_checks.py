@@ -111,7 +111,7 @@ def test_every_fault_is_a_warning_with_a_remedy(capsys):
         "train": check(
             found, [0, 1, 0, 1], names=["Spam", "spam"], empty=[True] + [False] * 3, tokens=TOKENS | {"unknown": 6}
         ),
-        "test": check(found, [0, 1], "test", names=["Spam", "spam"], tokens=TOKENS | {"cut": 1}),
+        "test": check(found, [0, 1], "test", names=["Spam", "spam"], tokens=TOKENS | {"read": 2, "cut": 1}),
     }
     printed = shown(capsys, splits, similar_labels=[["Spam", "spam"]], example="`free` is Spam and spam")
     warned = printed.err.splitlines()
