@@ -210,7 +210,9 @@ def test_bf16_autocast_stays_close_to_fp32_and_on_the_fused_kernel(bidirectional
     assert output.loss.dtype is torch.float32
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
     calls = {event.key: event.count for event in profile.key_averages()}
-    assert calls["aten::mkldnn_rnn_layer"] == 2 * (1 + bidirectional)
+    runs = 2 * (1 + bidirectional)
+    # Where the kernel really computes in bf16, autocast's entry and the kernel behind it are counted each.
+    assert calls["aten::mkldnn_rnn_layer"] in (runs, 2 * runs)
 
 
 # --- the loss --------------------------------------------------------------------------------------------------------
