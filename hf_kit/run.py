@@ -4,6 +4,7 @@ import copy
 import platform
 import time
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +82,10 @@ def train(arguments: Arguments) -> Path:
     if console.is_main_process() and state == "new":
         write_run_facts(folder, arguments, task, parts)
 
+    material = Material(prepared, checks, processor, inputs)
+
     def train_one(arguments: Arguments, folder: Path) -> dict[str, Any]:
-        own = copy.copy(task), copy.deepcopy(config)
-        return train_model(arguments, *own, prepared, checks, processor, inputs, folder, checkpoint)
+        return train_model(arguments, copy.deepcopy(task), copy.deepcopy(config), material, folder, checkpoint)
 
     if arguments.training.num_seeds == 1:
         results = train_one(arguments, folder)
@@ -97,23 +99,30 @@ def train(arguments: Arguments) -> Path:
     return folder
 
 
+@dataclass
+class Material:
+    """What the models of a run, one per seed, are trained and scored on."""
+
+    prepared: Prepared
+    checks: DataChecks
+    processor: Any
+    inputs: dict[str, Any]
+
+
 def train_model(
     arguments: Arguments,
     task: Task,
     config: PreTrainedConfig,
-    prepared: Prepared,
-    checks: DataChecks,
-    processor: Any,
-    inputs: dict[str, Any],
+    material: Material,
     folder: Path,
-    checkpoint: Path | None = None,
+    checkpoint: Path | None,
 ) -> dict[str, Any]:
     """Train, score and save one model with one seed into `folder`; its results, whole on the main process.
 
-    It goes on from `checkpoint`, else from the folder's last one, if there is one.
-
-    `task` and `config` are this model's own: what its validation rows settle is written to them.
+    It goes on from `checkpoint`, else from the folder's last one, if there is one. `task` and `config` are this model's
+    own: what its validation rows settle is written to them.
     """
+    processor, inputs = material.processor, material.inputs
     base = backbone.load_model(arguments.model, config, task.auto_class, arguments.training.seed)
     if arguments.model.word_vectors:
         file = VectorFile(arguments.model.word_vectors)
@@ -127,9 +136,9 @@ def train_model(
     trained = fit(trainer, checkpoint or run_folder.last_checkpoint(folder))
 
     console.heading("Results")
-    results = scoring.score(trainer, task, prepared, inputs, arguments, folder)
+    results = scoring.score(trainer, task, material.prepared, inputs, arguments, folder)
     results["training"] = trained
-    results["data_checks"] = checks.to_dict()
+    results["data_checks"] = material.checks.to_dict()
     save(trainer, arguments, folder, head)
     if console.is_main_process():
         run_folder.write_json(folder / run_folder.RESULTS, results)

@@ -18,7 +18,7 @@ ROWS = [
     {"lora", "families", "precision", "sampler", "stream_order", "run_folder", "word_vectors"},
     {"tasks"},
     {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"}
-    | {"streaming", "truncation", "windows"},
+    | {"answers", "streaming", "truncation", "windows"},
     {"arguments", "models", "vector_file"},
     {"recipe", "console", "errors"},
 ]

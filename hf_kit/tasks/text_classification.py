@@ -17,7 +17,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from hf_kit import metrics, tokenization, truncation
+from hf_kit import tokenization, truncation
+from hf_kit.answers import CONFIG_FIELD, MULTI, SINGLE, Answers
 from hf_kit.arguments import DataArguments, ModelArguments, parse_json_field
 from hf_kit.backbone import fit_config_to_tokenizer, resolve_checkpoint
 from hf_kit.data import (
@@ -46,16 +47,12 @@ from hf_kit.data.row_stream import RowStream
 from hf_kit.data.streamed_rows import StreamedRows, scan
 from hf_kit.errors import UserError, nearest
 from hf_kit.loss import ClassificationLoss, class_weights
-from hf_kit.metrics.thresholds import tune_thresholds
 from hf_kit.models import own_model_types
 from hf_kit.streaming import TokenizedStream
 from hf_kit.tasks.task import Prepared, Task
 from hf_kit.tokenizer_training import in_the_class_that_loads, train_tokenizer
 from hf_kit.vector_file import VectorFile
 from hf_kit.windows import windows_note
-
-MULTI = "multi_label_classification"
-SINGLE = "single_label_classification"
 
 # The largest class has this many times the rows of the smallest: accuracy then says little of the smallest.
 SKEWED = 3
@@ -116,9 +113,9 @@ class TextClassification(Task):
 
     columns: TextColumns
     mapping: LabelMapping
+    answers: Answers
     max_length: int
     skewed = False
-    thresholds: list[float] | None = None  # multi-label: one per label, once a model is trained
     truncation_side: str
     _loss: ClassificationLoss
 
@@ -148,6 +145,7 @@ class TextClassification(Task):
         else:
             self.mapping = decide_labels(raw.train, self.columns.label, flags.problem_type)
             labelled["train"] = self._encode(raw.train, "train", notes)
+        self.answers = Answers(self.mapping)
         for name, split in (("validation", raw.validation), ("test", raw.test)):
             labelled[name] = None if split is None else self._encode(split, name, notes)
         if labelled["validation"] is not None and "labels" not in labelled["validation"].column_names:
@@ -248,6 +246,7 @@ class TextClassification(Task):
     def restore(self, state: dict[str, Any]) -> None:
         self.columns = TextColumns(**state["columns"])
         self.mapping = LabelMapping.from_dict(state["labels"])
+        self.answers = Answers(self.mapping)
         self.max_length = state["max_length"]
         self.truncation_side = state.get("truncation_side", "right")  # runs from before the flag have none
         weights = state["class_weights"]
@@ -259,11 +258,8 @@ class TextClassification(Task):
         config.id2label = self.mapping.id2label  # sets num_labels as well
         config.label2id = self.mapping.label2id
         config.problem_type = self.mapping.problem_type
-        if self.thresholds is not None:
-            config.decision_thresholds = self.thresholds
-
-    def read_decision(self, config: PreTrainedConfig) -> None:
-        self.thresholds = getattr(config, "decision_thresholds", None)
+        if self.answers.thresholds is not None:
+            setattr(config, CONFIG_FIELD, self.answers.thresholds)
 
     def load_processor(
         self, model_arguments: ModelArguments, config: PreTrainedConfig, train: Dataset | StreamedRows, *, fresh: bool
@@ -388,64 +384,19 @@ class TextClassification(Task):
         return self._loss.count(labels)
 
     def compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
-        """While training, several labels are read at the thresholds that are best for these rows, as in the end."""
-        outputs, labels = prediction.predictions, prediction.label_ids
-        thresholds = self.thresholds
-        if self.mapping.problem_type == MULTI and thresholds is None:
-            thresholds = tune_thresholds(metrics.to_probabilities(MULTI, outputs), labels)
-        return metrics.compute(
-            self.mapping.problem_type,
-            outputs,
-            labels,
-            self.mapping.num_labels,
-            0.5 if thresholds is None else thresholds,
-        )
-
-    def tune_decision(self, predictions: np.ndarray, labels: np.ndarray) -> list[str]:
-        if self.mapping.problem_type != MULTI:
-            return []
-        self.thresholds = tune_thresholds(metrics.to_probabilities(MULTI, predictions), labels)
-        half, tuned = (
-            metrics.compute(MULTI, predictions, labels, self.mapping.num_labels, thresholds)["f1_macro"]
-            for thresholds in (0.5, self.thresholds)
-        )
-        return [
-            f"thresholds tuned on the validation rows: {min(self.thresholds):.2f} to {max(self.thresholds):.2f}; "
-            f"macro-F1 there {tuned:.4f}, at 0.5 {half:.4f}"
-        ]
-
-    def doubts(self, predictions: np.ndarray, labels: np.ndarray, name: str) -> list[str]:
-        """One answer for all rows, although the rows differ: a score such as accuracy can hide it."""
-        problem = self.mapping.problem_type
-        if problem == "regression" or len(np.unique(labels, axis=0)) == 1:
-            return []
-        answers = np.unique(self._decide(metrics.to_probabilities(problem, predictions)), axis=0)
-        if len(answers) > 1:
-            return []
-        if problem == SINGLE:
-            given = f"`{self.mapping.names[int(answers[0])]}`"
-        else:
-            names = [n for n, chosen in zip(self.mapping.names, answers[0], strict=True) if chosen]
-            given = f"{', '.join(f'`{n}`' for n in names)}" if names else "no label"
-        return [
-            f"{name}: all {len(labels):,} rows are predicted {given}, whatever their text: try another "
-            "--learning_rate, more --num_train_epochs, or --class_weights balanced"
-        ]
-
-    def _decide(self, probabilities: np.ndarray) -> np.ndarray:
-        thresholds = 0.5 if self.thresholds is None else self.thresholds
-        return metrics.decide(self.mapping.problem_type, probabilities, thresholds)
+        return self.answers.scores(prediction.predictions, prediction.label_ids)
 
     def metric_names(self) -> set[str]:
-        # Made-up rows on which every score is defined.
-        count = self.mapping.num_labels
-        labels = {
-            SINGLE: np.arange(count),
-            MULTI: np.concatenate([np.eye(count), 1 - np.eye(count)]),
-            "regression": np.arange(3.0),
-        }[self.mapping.problem_type]
-        outputs = np.eye(count) if self.mapping.problem_type == SINGLE else labels * 2.0 - 1
-        return set(metrics.compute(self.mapping.problem_type, outputs, labels, count))
+        return self.answers.score_names()
+
+    def tune_decision(self, predictions: np.ndarray, labels: np.ndarray) -> list[str]:
+        return self.answers.tune(predictions, labels)
+
+    def read_decision(self, config: PreTrainedConfig) -> None:
+        self.answers.thresholds = getattr(config, CONFIG_FIELD, None)
+
+    def doubts(self, predictions: np.ndarray, labels: np.ndarray, name: str) -> list[str]:
+        return self.answers.doubts(predictions, labels, name)
 
     @property
     def metric_for_best_model(self) -> str:
@@ -480,20 +431,7 @@ class TextClassification(Task):
         return f"{answer['score']:.3f}\t{texts}"
 
     def decode(self, predictions: np.ndarray) -> list[dict[str, Any]]:
-        """Single label: `{"label", "score", "scores"}`; several: `{"labels", "scores"}`; regression: `{"score"}`."""
-        names, problem = self.mapping.names, self.mapping.problem_type
-        probabilities = metrics.to_probabilities(problem, predictions)  # [n, c]; regression: [n]
-        decided = self._decide(probabilities)
-        if problem == "regression":
-            return [{"score": float(value)} for value in decided]
-        answers = []
-        for row, chosen in zip(probabilities, decided, strict=True):
-            scores = {name: float(p) for name, p in zip(names, row, strict=True)}
-            if problem == MULTI:
-                answers.append({"labels": [n for n, c in zip(names, chosen, strict=True) if c], "scores": scores})
-            else:
-                answers.append({"label": names[chosen], "score": float(row[chosen]), "scores": scores})
-        return answers
+        return self.answers.decode(predictions)
 
     def baselines(
         self, train: Dataset | StreamedRows, evaluated: dict[str, Dataset]
@@ -516,11 +454,8 @@ class TextClassification(Task):
         return [" ".join(parts) for parts in zip(*columns, strict=True)]
 
     def details(self, predictions: np.ndarray, labels: np.ndarray) -> tuple[list[str], list[Sequence[Any]]]:
-        if self.mapping.problem_type == "regression":
-            return [], []
-        thresholds = 0.5 if self.thresholds is None else self.thresholds
-        rows = metrics.per_class_report(self.mapping.problem_type, predictions, labels, self.mapping.names, thresholds)
-        return ["label", "precision", "recall", "f1", "rows"], rows
+        rows = self.answers.per_class(predictions, labels)
+        return (["label", "precision", "recall", "f1", "rows"], rows) if rows else ([], [])
 
     def figures(self, predictions: np.ndarray, labels: np.ndarray, folder: Path) -> list[Path]:
         from hf_kit import figures
