@@ -12,7 +12,7 @@ from transformers import EarlyStoppingCallback, PreTrainedConfig, PrinterCallbac
 import hf_kit
 from hf_kit import backbone, console, lora, report, run_folder, scoring, settings
 from hf_kit.arguments import DATA_SOURCES, NOT_IN_FINGERPRINT, Arguments
-from hf_kit.data import check_files_exist, load_splits
+from hf_kit.data import check_sources, load_splits, naming_files
 from hf_kit.errors import UserError, nearest
 from hf_kit.progress import EvaluationLines, Progress
 from hf_kit.sampler import bucketed_order, padding_share, row_lengths
@@ -32,13 +32,7 @@ def train(arguments: Arguments) -> Path:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()  # a flash per checkpoint, in the middle of our own
     set_seed(arguments.training.seed)
-    data = arguments.data
-    check_files_exist(
-        dataset_name=data.dataset_name,
-        train_file=data.train_file,
-        validation_file=data.validation_file,
-        test_file=data.test_file,
-    )
+    check_sources(**{name: getattr(arguments.data, name) for name in DATA_SOURCES})
     run_folder.check_run_folder(Path(arguments.training.output_dir or "runs"))
     checkpoint = asked_checkpoint(arguments.training.resume_from_checkpoint)
     console.heading("Settings")
@@ -46,8 +40,11 @@ def train(arguments: Arguments) -> Path:
     config = settings.settle_settings(arguments)
     fresh = arguments.model.model_name_or_path is None
     task.check_model(arguments.model, config, fresh=fresh)
-    if arguments.lora.use_peft and not arguments.model.trust_remote_code:
-        lora.check_targets(arguments.lora, config, task.auto_class, task.peft_task_type)
+    empty = backbone.empty_model(arguments.model, config, task.auto_class)
+    if empty and arguments.lora.use_peft:
+        lora.add_lora(empty, arguments.lora, task.peft_task_type)
+    if empty and arguments.training.gradient_checkpointing and not empty.model.supports_gradient_checkpointing:
+        raise UserError(f"--gradient_checkpointing: {config.model_type} cannot do that; leave it out")
 
     console.heading("Data")
     prepared = load_data(arguments, task)
@@ -103,7 +100,8 @@ def load_data(arguments: Arguments, task: Task) -> Prepared:
         validation_split_name=data.validation_split_name,
         test_split_name=data.test_split_name,
     )
-    prepared = task.prepare(raw, data)
+    with naming_files(raw):
+        prepared = task.prepare(raw, data)
     arguments.sources["data"] = raw.name
     sizes = prepared.splits().items()
     console.say(f"{raw.name}: " + ", ".join(f"{name} {len(split):,}" for name, split in sizes))

@@ -12,14 +12,14 @@ PACKAGE = Path(hf_kit.__file__).parent
 # From the top to the ground. A module may import from its own row or from rows below it.
 ROWS = [
     {"cli", "notebook"},
-    {"run", "evaluation", "prediction", "parsing"},
+    {"run", "evaluation", "prediction", "parsing", "flag_checks"},
     {"settings", "scoring", "saved_run"},
     {"trainer", "divergence", "progress", "report"},
     {"lora", "families", "precision", "sampler", "run_folder"},
     {"tasks"},
     {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"},
     {"arguments", "models"},
-    {"recipe", "console", "errors"},
+    {"recipe", "console", "errors", "hub_errors"},
 ]
 
 

@@ -186,7 +186,7 @@ def check_texts(dataset: Dataset, columns: TextColumns, split_name: str) -> tupl
         missing = values.is_null().to_numpy(zero_copy_only=False)
         if missing.any():
             raise UserError(
-                f"{split_name}: {name_rows(missing)} have no text in column `{column}`; fill them or delete the rows"
+                f"{split_name}: no text in column `{column}` in {name_rows(missing)}; fill them in or delete the rows"
             )
         if not _is_string(feature):
             if not pa.types.is_integer(values.type) or isinstance(feature, ClassLabel):

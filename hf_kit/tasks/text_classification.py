@@ -96,7 +96,13 @@ class TextClassification(Task):
 
     def check_model(self, model_arguments: ModelArguments, config: PreTrainedConfig, *, fresh: bool) -> None:
         if model_arguments.tokenizer_name or not fresh:
-            _given_tokenizer(model_arguments)
+            tokenizer = _given_tokenizer(model_arguments)
+            if not fresh and tokenizer.vocab_size > config.get_text_config().vocab_size:
+                raise UserError(
+                    f"the tokenizer has {tokenizer.vocab_size:,} tokens and the model an embedding for "
+                    f"{config.get_text_config().vocab_size:,}: they do not belong together; give another "
+                    "--tokenizer_name, or leave it out"
+                )
         if self.arguments.max_length:
             tokenization.check_max_length(self.arguments.max_length, config)
 
@@ -161,6 +167,8 @@ class TextClassification(Task):
 
     def _encode(self, split: Dataset, name: str, notes: list[str]) -> Dataset:
         split, empty = check_texts(split, self.columns, name)
+        if empty == len(split):
+            raise UserError(f"{name}: every text in column `{self.columns.text}` is empty; name another --text_column")
         if empty:
             notes.append(f"{name}: {empty:,} of {len(split):,} texts are empty")
         if not has_labels(split, self.columns.label):
