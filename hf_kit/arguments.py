@@ -154,8 +154,12 @@ class KitTrainingArguments(Seq2SeqTrainingArguments):
     )
     per_device_train_batch_size: int = field(default=32, metadata={"help": "Rows per device and step."})
     per_device_eval_batch_size: int = field(default=64, metadata={"help": "Rows per device in evaluation."})
-    eval_strategy: str = field(default="epoch", metadata={"help": "When to score: no, steps or epoch."})
-    save_strategy: str = field(default="epoch", metadata={"help": "When to save: no, steps, epoch or best."})
+    eval_strategy: str = field(
+        default="epoch", metadata={"help": "When to score.", "choices": ["no", "steps", "epoch"]}
+    )
+    save_strategy: str = field(
+        default="epoch", metadata={"help": "When to save.", "choices": ["no", "steps", "epoch", "best"]}
+    )
     save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints kept, beside the best one."})
     load_best_model_at_end: bool = field(default=True, metadata={"help": "Keep the best model, not the last."})
     logging_steps: float = field(default=0.02, metadata={"help": "Log every so many steps; below 1: a share of all."})

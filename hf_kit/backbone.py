@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_kit.arguments import ModelArguments
 from hf_kit.errors import UserError, nearest
+from hf_kit.hub_errors import why_not_from_hub
 from hf_kit.models import own_model_types
 
 
@@ -40,6 +42,7 @@ def resolve_checkpoint(name: str) -> str:
     path = Path(name).expanduser()
     if path.is_dir():
         if (path / "config.json").is_file():
+            _check_weights(name, path)
             return str(path)
         if (path / "merged" / "config.json").is_file():
             return str(path / "merged")
@@ -47,9 +50,26 @@ def resolve_checkpoint(name: str) -> str:
             f"--model_name_or_path {name}: the folder holds no config.json; give a folder that `save_pretrained` or a "
             "run of this kit has written"
         )
-    if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
+    if path.is_file():
+        raise UserError(f"--model_name_or_path {name} is a file; give the folder that it lies in")
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise UserError(f"--model_name_or_path {name}: there is no such folder")
     return name
+
+
+def _check_weights(name: str, folder: Path) -> None:
+    """The headers of the weights' files, so that a damaged download is found before any work."""
+    files = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
+    if not files:
+        raise UserError(f"--model_name_or_path {name}: the folder holds no weights (model.safetensors)")
+    for path in (p for p in files if p.suffix == ".safetensors"):
+        try:
+            with safe_open(path, "pt"):
+                pass
+        except (SafetensorError, OSError) as reason:
+            raise UserError(
+                f"--model_name_or_path {name}: {path.name} is damaged or cut short ({reason}); fetch it again"
+            ) from None
 
 
 def _known_fields(config_class: type[PreTrainedConfig]) -> set[str]:
@@ -64,7 +84,7 @@ def _apply_overrides(config: PreTrainedConfig, overrides: dict[str, Any]) -> Non
             raise UserError(f"--config_overrides: {config.model_type} has no field `{name}`{hint}")
         try:
             setattr(config, name, value)
-        except (TypeError, ValueError) as reason:
+        except Exception as reason:  # huggingface_hub's strict dataclasses have exceptions of their own
             raise UserError(f"--config_overrides: {name} = {value!r}: {' '.join(str(reason).split())}") from None
 
 
@@ -97,12 +117,15 @@ def load_config(arguments: ModelArguments) -> PreTrainedConfig:
         config = AutoConfig.from_pretrained(
             name, revision=arguments.model_revision, trust_remote_code=_trust(arguments, name)
         )
-    except (OSError, ValueError) as reason:
-        raise UserError(
-            f"--model_name_or_path {arguments.model_name_or_path}: {' '.join(str(reason).split())[:400]}"
-        ) from None
+    except Exception as reason:  # of many kinds: the network's, the file's, the configuration's
+        raise UserError(_not_loaded(arguments, reason)) from None
     _apply_overrides(config, arguments.config_overrides)
     return config
+
+
+def _not_loaded(arguments: ModelArguments, reason: Exception) -> str:
+    why = why_not_from_hub(reason, arguments.model_revision) or " ".join(str(reason).split())[:250]
+    return f"--model_name_or_path {arguments.model_name_or_path}: {why}"
 
 
 def _trust(arguments: ModelArguments, name: str) -> bool:
@@ -148,10 +171,53 @@ def load_model(arguments: ModelArguments, config: PreTrainedConfig, auto_class: 
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError) as reason:
-        raise UserError(f"--model_name_or_path {name}: {' '.join(str(reason).split())[:400]}") from None
+    except Exception as reason:  # of many kinds: the network's, the file's, pickle's
+        raise UserError(_not_loaded(arguments, reason)) from None
+    _check_fits(arguments, model, info)
     absent = set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
     return Backbone(model, True, sorted({key.rpartition(".")[0] for key in absent}))
+
+
+def empty_model(arguments: ModelArguments, config: PreTrainedConfig, auto_class: type) -> Backbone | None:
+    """The model without memory for its weights, to find before any data is loaded what cannot be built.
+
+    None where that cannot be had: with code that comes from elsewhere, or a model that computes while it is made.
+
+    Raises:
+        UserError: the type has no head for this task, or its configuration contradicts itself.
+    """
+    if arguments.trust_remote_code:
+        return None
+    try:
+        with torch.device("meta"):
+            return Backbone(auto_class.from_config(config), arguments.model_type is None, [])
+    except ValueError as reason:
+        if "Unrecognized configuration class" in str(reason):
+            reason = f"it has no model for this task ({auto_class.__name__})"
+        flag = "model_type" if arguments.model_type else "model_name_or_path"
+        name = getattr(arguments, flag)
+        raise UserError(f"--{flag} {name}: {' '.join(str(reason).split())[:300]}") from None
+    except Exception:
+        return None
+
+
+def _check_fits(arguments: ModelArguments, model: PreTrainedModel, info: dict[str, Any]) -> None:
+    """A head of another size is replaced; a backbone that is not the checkpoint's would start random, unnoticed."""
+    head = tuple(f"{name}." for name in head_modules(model))
+    wrong = sorted((key, was, now) for key, was, now in info["mismatched_keys"] if not key.startswith(head))
+    if wrong:
+        key, was, now = wrong[0]
+        raise UserError(
+            f"--model_name_or_path {arguments.model_name_or_path}: its weights do not fit the configuration: {key} is "
+            f"{list(was)} in the file and {list(now)} by config.json and --config_overrides "
+            f"({len(wrong)} such weights in all)"
+        )
+    backbone = {key for key in model.state_dict() if not key.startswith(head)}
+    if backbone and backbone <= set(info["missing_keys"]):
+        raise UserError(
+            f"--model_name_or_path {arguments.model_name_or_path}: its file holds none of the weights of a "
+            f"{model.config.model_type}; it belongs to another model"
+        )
 
 
 def head_modules(model: PreTrainedModel) -> list[str]:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 
 from hf_kit import __version__, console
-from hf_kit.errors import UserError
+from hf_kit.errors import UserError, nearest
 
 HELP = """\
 usage: hf-kit COMMAND ...
@@ -46,8 +46,6 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     try:
         if argv[0] not in commands:
-            from hf_kit.errors import nearest
-
             raise UserError(f"there is no command `{argv[0]}`{nearest(argv[0], commands)} See hf-kit --help")
         return commands[argv[0]](argv[1:]) or 0
     except SystemExit:
@@ -104,11 +102,15 @@ def predict(argv: list[str]) -> None:
         "--windows", action="store_true", help="read long texts whole, in overlapping windows, and average their logits"
     )
     parser.error = _argument_error
-    if not argv:
+    if not argv or not argv[0]:
         raise UserError('which run? hf-kit predict RUN "a text"')
-    flags = parser.parse_args(argv)
-    if flags.inputs and flags.file:
-        raise UserError("give texts or --file, not both")
+    flags, unknown = parser.parse_known_args(argv)
+    if unknown:
+        hint = nearest(unknown[0].split("=")[0], (f"--{name}" for name in vars(flags)))
+        raise UserError(
+            f"unknown flag {unknown[0]}{hint} See hf-kit predict --help; a text with a dash stands after --"
+        )
+    _check_inputs(flags)
 
     from hf_kit.prediction import predict as predict_rows
     from hf_kit.saved_run import open_run
@@ -117,6 +119,25 @@ def predict(argv: list[str]) -> None:
     rows = _rows(flags, run.task)
     for row, answer in predict_rows(run, rows, windows=flags.windows):
         print(json.dumps(row | answer, ensure_ascii=False) if flags.json else run.task.line(row, answer), flush=True)
+
+
+def _check_inputs(flags: argparse.Namespace) -> None:
+    """What is wrong with the inputs, before the model is loaded."""
+    if flags.inputs and flags.file is not None:
+        raise UserError("give texts or --file, not both")
+    if flags.text_pair is not None and not flags.inputs:
+        raise UserError("--text_pair is the second text beside a first one on the command line")
+    for number, text in enumerate([*flags.inputs, flags.text_pair or ""], start=1):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise UserError(
+                f"text {number} ({text!r}) is not UTF-8; set the terminal to UTF-8, or give a file"
+            ) from None
+    if flags.file is not None:
+        from hf_kit.data import check_input_file
+
+        check_input_file(flags.file)
 
 
 def doctor(argv: list[str]) -> int:
@@ -150,7 +171,7 @@ def _argument_error(message: str, command: str = "predict"):
 
 def _rows(flags: argparse.Namespace, task) -> Iterator:
     """The inputs of `predict`, one by one."""
-    if flags.file:
+    if flags.file is not None:
         yield from task.read_inputs(flags.file)
     elif flags.inputs:
         yield from ((text, flags.text_pair) if flags.text_pair else text for text in flags.inputs)

@@ -37,6 +37,9 @@ class Divergence(TrainerCallback):
         self._losses: list[Tensor] = []
         self._batches: list[dict[str, Any]] = []
 
+    def on_train_begin(self, args, state, control, **kwargs):
+        self._losses, self._batches = [], []  # of a step that another attempt did not finish
+
     def note(self, loss: Tensor, batch: dict[str, Any]) -> None:
         """Remember a micro-batch of the step under way; nothing is read from the device."""
         self._losses.append(loss)

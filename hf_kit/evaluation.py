@@ -2,15 +2,15 @@
 
 import os
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 from transformers import ProgressCallback
 
 from hf_kit import console, report
-from hf_kit.arguments import KitTrainingArguments
-from hf_kit.data import load_splits
+from hf_kit.arguments import DATA_SOURCES, KitTrainingArguments
+from hf_kit.data import check_sources, load_splits, naming_files
 from hf_kit.errors import UserError
 from hf_kit.precision import choose_precision
 from hf_kit.progress import Progress
@@ -48,18 +48,16 @@ def evaluate(run_name: str, data: EvaluateArguments, flags: Any = None) -> dict[
     """
     if not data.test_file and not data.dataset_name:
         raise UserError("which rows? Give --test_file FILE, or --dataset_name (with --test_split_name)")
+    if data.per_device_eval_batch_size < 1:
+        raise UserError(f"--per_device_eval_batch_size is {data.per_device_eval_batch_size}; it must be greater than 0")
+    sources = {f.name: getattr(data, f.name) for f in fields(data) if f.name in DATA_SOURCES}
+    check_sources(**sources)
     run = open_run(run_name, flags)
-    raw = load_splits(
-        dataset_name=data.dataset_name,
-        dataset_config_name=data.dataset_config_name,
-        dataset_revision=data.dataset_revision,
-        test_file=data.test_file,
-        test_split_name=data.test_split_name,
-        wanted=("test",),
-    )
+    raw = load_splits(**sources, wanted=("test",))
     if raw.test is None:
         raise UserError(f"{raw.name} has no test split; name the one to score with --test_split_name")
-    rows = run.task.encode(raw.test, "test")
+    with naming_files(raw):
+        rows = run.task.encode(raw.test, "test")
     if "labels" not in rows.column_names:
         raise UserError("these rows have no labels to score against; `hf-kit predict RUN --file ...` labels them")
     preprocess = run.task.preprocess_windows if data.windows else run.task.preprocess

@@ -9,11 +9,9 @@ import json
 import warnings
 from pathlib import Path
 
-import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import safe_open
 from torch import nn
-from transformers import PreTrainedConfig
 from transformers.pytorch_utils import Conv1D
 
 from hf_kit.arguments import LoraArguments
@@ -51,20 +49,6 @@ def _linear_layers(model: nn.Module, head: list[str]) -> list[str]:
         for name, module in model.named_modules()
         if isinstance(module, (nn.Linear, Conv1D)) and name.split(".")[0] not in head
     ]
-
-
-def check_targets(arguments: LoraArguments, config: PreTrainedConfig, auto_class: type, task_type: str) -> None:
-    """Try the adapters on a model without weights, before any data is loaded.
-
-    Raises:
-        UserError: as `add_lora`.
-    """
-    try:
-        with torch.device("meta"):
-            empty = auto_class.from_config(config)
-    except Exception:
-        return  # not every model can be built without memory; the loaded one will tell
-    add_lora(Backbone(empty, True, []), arguments, task_type)
 
 
 def add_lora(backbone: Backbone, arguments: LoraArguments, task_type: str) -> PeftModel:
@@ -111,9 +95,10 @@ def add_lora(backbone: Backbone, arguments: LoraArguments, task_type: str) -> Pe
             warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
             peft_model = get_peft_model(model, config)
     except ValueError as reason:
+        asked = [*(arguments.lora_target_modules or []), *(arguments.lora_target_parameters or [])]
         raise UserError(
-            f"LoRA on {modules or parameters} of {model.config.model_type}: {' '.join(str(reason).split())[:200]}. "
-            f"Linear layers there: {', '.join(linear) or 'none'}"
+            f"LoRA on {' '.join(asked) or 'every linear layer'} of {model.config.model_type}: "
+            f"{' '.join(str(reason).split())[:150]} ... Linear layers there: {', '.join(linear) or 'none'}"
         ) from None
     if not any("lora_A" in name for name, _ in peft_model.named_parameters()):
         raise UserError(f"LoRA: {modules or parameters} match nothing in {model.config.model_type}")

@@ -24,6 +24,7 @@ from hf_kit.arguments import (
     parse_json_field,
 )
 from hf_kit.errors import UserError, nearest
+from hf_kit.flag_checks import check_flags, check_given
 from hf_kit.recipe import QUICKSTART, as_flags, find_recipe, read_recipe
 from hf_kit.run_folder import RUN, read_json
 from hf_kit.saved_run import find_run
@@ -64,7 +65,7 @@ def _explicit(parser: _Parser, flags: list[str], origin: str) -> dict[str, Any]:
             raise UserError(f"{origin}: unexpected `{first}`; a recipe comes first, everything else is --flag value")
         name = first[2:].split("=")[0].replace("-", "_")
         hint = nearest(name, (a.dest for a in parser._actions))
-        raise UserError(f"{origin}: unknown flag `{name}`{hint} All flags: hf-kit train --help")
+        raise UserError(f"{origin}: unknown flag `{name}`{hint} All flags: {parser.prog} --help")
     return vars(known)
 
 
@@ -136,7 +137,7 @@ def parse_arguments(argv: list[str]) -> Arguments:
     flag_names = [a.lstrip("-").split("=")[0].replace("-", "_") for a in argv if a.startswith("--")]
     if named is None and not {"model_name_or_path", "model_type"} & set(flag_names):
         named = QUICKSTART
-    path = find_recipe(named) if named else None
+    path = find_recipe(named) if named is not None else None
     recipe = read_recipe(path) if path else {}
     if "hub_token" in (*recipe, *flag_names):
         raise UserError("a token is never a flag: set the environment variable HF_TOKEN or run `hf auth login`")
@@ -158,16 +159,18 @@ def parse_arguments(argv: list[str]) -> Arguments:
     from_line = _explicit(parser, argv, "the command line")
     _drop_what_the_line_replaces(from_recipe, from_line)
     given = from_recipe | from_line
+    check_given(given)
     sources = {name: "command line" if name in from_line else "recipe" for name in given}
     _follow_eval_strategy(given, sources)
 
     try:
         built = [part(**{f.name: given[f.name] for f in dataclasses.fields(part) if f.name in given}) for part in parts]
-    except (ValueError, ImportError) as reason:
+    except Exception as reason:  # the values are the user's, whatever transformers raises over them
         raise UserError(str(reason)) from None
     arguments = Arguments(str(path) if path else None, chosen.task, *built, sources)
     arguments.model.config_overrides = parse_json_field("config_overrides", arguments.model.config_overrides)
     _check_values(arguments)
+    check_flags(arguments)
     return arguments
 
 
@@ -236,6 +239,7 @@ def parse_for_run(command: str, part: type, argv: list[str]) -> tuple[str, bool,
         parser.parse_args(["--help"])
     parser.forget_defaults()
     given = _explicit(parser, argv[1:], "the command line")
+    check_given(given)
     as_json = given.pop("json", False)
     try:
         first, second = (p(**{f.name: given[f.name] for f in dataclasses.fields(p) if f.name in given}) for p in parts)

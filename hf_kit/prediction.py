@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hf_kit.errors import UserError
 from hf_kit.sampler import LongestFirstSampler, row_lengths
 from hf_kit.saved_run import SavedRun
 from hf_kit.windows import average_windows
@@ -49,6 +50,10 @@ def predict(
             with torch.inference_mode():
                 logits = run.model(**{k: v.to(device) for k, v in batch.items()}).logits
             outputs.append(logits.float().cpu().numpy())
+            if not np.isfinite(outputs[-1]).all():
+                raise UserError(
+                    f"the model in {run.folder} answers with numbers that are NaN or infinite: it is damaged"
+                )
         predictions = np.concatenate(outputs)[np.argsort(order)]
         if windows:
             predictions = average_windows(predictions, row, len(rows))

@@ -29,7 +29,7 @@ def find_recipe(name: str) -> Path:
             return path
     known = sorted(path.relative_to(shipped).as_posix() for path in shipped.glob("*/*.yaml"))
     hint = nearest(name.removeprefix("recipes/"), known)
-    raise UserError(f"there is no recipe {name}{hint} The kit's own recipes: {', '.join(known)}")
+    raise UserError(f"there is no recipe `{name}`{hint} The kit's own recipes: {', '.join(known)}")
 
 
 def read_recipe(path: Path) -> dict[str, Any]:

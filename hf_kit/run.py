@@ -3,6 +3,7 @@
 import copy
 import platform
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from transformers import EarlyStoppingCallback, PreTrainedConfig, PrinterCallbac
 import hf_kit
 from hf_kit import backbone, console, lora, report, run_folder, scoring, seeds, settings, word_vectors
 from hf_kit.arguments import DATA_SOURCES, NOT_IN_FINGERPRINT, Arguments
-from hf_kit.data import DataChecks, check_files_exist, load_splits, show_checks
+from hf_kit.data import DataChecks, check_sources, load_splits, naming_files, show_checks
 from hf_kit.data.quiet import quiet
 from hf_kit.errors import UserError, nearest
 from hf_kit.progress import EvaluationLines, Progress
@@ -38,13 +39,7 @@ def train(arguments: Arguments) -> Path:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()  # a flash per checkpoint, in the middle of our own
     set_seed(arguments.training.seed)
-    data = arguments.data
-    check_files_exist(
-        dataset_name=data.dataset_name,
-        train_file=data.train_file,
-        validation_file=data.validation_file,
-        test_file=data.test_file,
-    )
+    check_sources(**{name: getattr(arguments.data, name) for name in DATA_SOURCES})
     run_folder.check_run_folder(Path(arguments.training.output_dir or "runs"))
     checkpoint = asked_checkpoint(arguments.training.resume_from_checkpoint)
     console.heading("Settings")
@@ -52,8 +47,11 @@ def train(arguments: Arguments) -> Path:
     config = settings.settle_settings(arguments)
     fresh = arguments.model.model_name_or_path is None
     task.check_model(arguments.model, config, fresh=fresh)
-    if arguments.lora.use_peft and not arguments.model.trust_remote_code:
-        lora.check_targets(arguments.lora, config, task.auto_class, task.peft_task_type)
+    empty = backbone.empty_model(arguments.model, config, task.auto_class)
+    if empty and arguments.lora.use_peft:
+        lora.add_lora(empty, arguments.lora, task.peft_task_type)
+    if empty and arguments.training.gradient_checkpointing and not empty.model.supports_gradient_checkpointing:
+        raise UserError(f"--gradient_checkpointing: {config.model_type} cannot do that; leave it out")
 
     console.heading("Data")
     prepared = load_data(arguments, task)
@@ -79,10 +77,12 @@ def train(arguments: Arguments) -> Path:
     console.heading("Model")
     task.configure(config)
     describe_batches(arguments, inputs["train"])
-    if console.is_main_process() and state == "new":
-        write_run_facts(folder, arguments, task, parts)
 
-    material = Material(prepared, checks, processor, inputs)
+    def begin() -> None:
+        if console.is_main_process() and not (folder / run_folder.RUN).is_file():
+            write_run_facts(folder, arguments, task, parts)
+
+    material = Material(prepared, checks, processor, inputs, begin)
 
     def train_one(arguments: Arguments, folder: Path) -> dict[str, Any]:
         return train_model(arguments, copy.deepcopy(task), copy.deepcopy(config), material, folder, checkpoint)
@@ -101,12 +101,17 @@ def train(arguments: Arguments) -> Path:
 
 @dataclass
 class Material:
-    """What the models of a run, one per seed, are trained and scored on."""
+    """What the models of a run, one per seed, are trained and scored on.
+
+    Attributes:
+        begin: makes the run folder; called when a model stands, so that one that cannot be made leaves nothing behind.
+    """
 
     prepared: Prepared
     checks: DataChecks
     processor: Any
     inputs: dict[str, Any]
+    begin: Callable[[], None]
 
 
 def train_model(
@@ -131,6 +136,7 @@ def train_model(
     model = lora.add_lora(base, arguments.lora, task.peft_task_type) if arguments.lora.use_peft else base.model
     describe_model(model, base)
     trainer = make_trainer(arguments, task, model, processor, inputs)
+    material.begin()
 
     console.heading("Training")
     trained = fit(trainer, checkpoint or run_folder.last_checkpoint(folder))
@@ -163,7 +169,8 @@ def load_data(arguments: Arguments, task: Task) -> Prepared:
         test_split_name=data.test_split_name,
         streaming=data.streaming,
     )
-    prepared = task.prepare(raw, data)
+    with naming_files(raw):
+        prepared = task.prepare(raw, data)
     arguments.sources["data"] = raw.name
     sizes = prepared.splits().items()
     console.say(f"{raw.name}: " + ", ".join(f"{name} {len(split):,}" for name, split in sizes))

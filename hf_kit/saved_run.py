@@ -10,6 +10,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 
 import hf_kit.models  # noqa: F401  registers our model types with the Auto classes
 from hf_kit.errors import UserError
+from hf_kit.hub_errors import why_not_from_hub
 from hf_kit.run_folder import MERGED, RESULTS, RUN, read_json
 from hf_kit.tasks import find_task
 from hf_kit.tasks.task import Task
@@ -37,18 +38,19 @@ def find_run(name: str) -> Path:
         if name.startswith((".", "/", "~")) or name.count("/") != 1 or name.startswith("runs/"):
             raise UserError(f"there is no run folder {name}")
         from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
         try:
             folder = Path(snapshot_download(name, ignore_patterns=["checkpoint-*"]))
-        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as reason:
-            raise UserError(
-                f"{name}: no such folder here, and the Hub does not give it: {' '.join(str(reason).split())[:300]}"
-            ) from None
+        except Exception as reason:  # of many kinds: the network's, the name's, the disk's
+            why = why_not_from_hub(reason) or " ".join(str(reason).split())[:300]
+            raise UserError(f"there is no run {name}: {why}") from None
     if not (folder / RUN).is_file():
         raise UserError(f"{name} is no run folder of this kit: it has no {RUN}")
     if not (folder / RESULTS).is_file():
         raise UserError(f"the run in {name} is not finished (no {RESULTS}); run its training command again first")
+    missing = {"task", "state", "precision"} - set(read_json(folder / RUN))
+    if missing:
+        raise UserError(f"{folder / RUN} is damaged (no {', '.join(sorted(missing))} in it); restore it")
     return folder
 
 
@@ -64,12 +66,15 @@ def open_run(name: str, flags: Any = None) -> SavedRun:
     facts = read_json(folder / RUN)
     task_class = find_task(facts["task"])
     task = task_class(flags if flags is not None else task_class.Arguments())
-    task.restore(facts["state"])
+    try:
+        task.restore(facts["state"])
+    except (KeyError, TypeError, AttributeError) as reason:
+        raise UserError(f"{folder / RUN} is damaged ({reason!r} in `state`); restore it") from None
     weights = folder / MERGED if (folder / MERGED).is_dir() else folder
     try:
         model = task.auto_class.from_pretrained(weights, dtype=torch.float32)
         processor = AutoTokenizer.from_pretrained(weights)
-    except (OSError, ValueError) as reason:
+    except Exception as reason:  # of many kinds: the file's, the configuration's, the tokenizer's
         raise UserError(f"the model in {weights} cannot be loaded: {' '.join(str(reason).split())[:300]}") from None
     task.read_decision(model.config)
     return SavedRun(folder, facts, task, model.eval(), processor)

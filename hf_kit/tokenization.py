@@ -26,6 +26,7 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
 from hf_kit.errors import UserError
+from hf_kit.hub_errors import why_not_from_hub
 from hf_kit.truncation import kept_tokens
 from hf_kit.windows import window_tokens
 
@@ -57,10 +58,11 @@ def load_tokenizer(
         tokenizer = AutoTokenizer.from_pretrained(
             name_or_path, revision=revision, trust_remote_code=trust_remote_code, padding_side="right"
         )
-    except (OSError, ValueError) as error:
+    except Exception as error:  # of many kinds: the network's, the file's, the Rust library's
+        why = why_not_from_hub(error, revision) or str(error).splitlines()[0].rstrip(".:")
         raise UserError(
-            f"Cannot load a tokenizer from `{name_or_path}`: {str(error).splitlines()[0]} "
-            "Give a model id of the Hub or a folder that holds tokenizer files."
+            f"Cannot load a tokenizer from `{name_or_path}`: {why}. Give a model id of the Hub or a folder that holds "
+            "tokenizer files (--tokenizer_name)"
         ) from error
     if tokenizer.is_fast and not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens) - {"▁"}:
         raise UserError(

@@ -9,6 +9,7 @@ are given to it in a fixed order; its unigram trainer sums in random order, so u
 
 import io
 import itertools
+import re
 import sys
 import tempfile
 from collections import Counter
@@ -29,6 +30,8 @@ TEMPLATES = {
     "bert": ("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", ["input_ids", "token_type_ids", "attention_mask"]),
     "plain": ("$A", "$A [SEP] $B", ["input_ids", "attention_mask"]),
 }
+
+ENDLESS = re.compile(r"\S{1000}")
 
 
 def train_tokenizer(
@@ -67,7 +70,7 @@ def train_tokenizer(
         )
     if special_tokens not in TEMPLATES:
         raise UserError(f"special_tokens `{special_tokens}` is not known. Choose one of: {', '.join(TEMPLATES)}.")
-    smallest = len(SPECIAL_TOKENS) + (256 if tokenizer_type == "bpe" else 2)
+    smallest = smallest_vocab_size(tokenizer_type)
     if vocab_size < smallest:
         raise UserError(
             f"vocab_size {vocab_size} is too small for tokenizer_type {tokenizer_type}: at least {smallest}."
@@ -99,6 +102,11 @@ def train_tokenizer(
     )
 
 
+def smallest_vocab_size(tokenizer_type: str) -> int:
+    """The special tokens and what there must be beside them: all bytes for `bpe`, anything at all for the others."""
+    return len(SPECIAL_TOKENS) + (256 if tokenizer_type == "bpe" else 2)
+
+
 def in_the_class_that_loads(
     tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, texts: Iterable[str], vocab_size: int
 ) -> PreTrainedTokenizerBase:
@@ -113,7 +121,9 @@ def in_the_class_that_loads(
         reloaded = AutoTokenizer.from_pretrained(folder)
     if type(reloaded) is type(tokenizer):
         return tokenizer
-    trained = type(reloaded)().train_new_from_iterator(texts, vocab_size, show_progress=False)
+    trained = type(reloaded)().train_new_from_iterator(
+        map(_without_endless_words, texts), vocab_size, show_progress=False
+    )
     trained.padding_side = "right"
     return trained
 
@@ -129,7 +139,12 @@ class _NotBlank(Iterable[str]):
         return len(self._texts)
 
     def __iter__(self) -> Iterator[str]:
-        return (text for text in self._texts if text.strip())
+        return (_without_endless_words(text) for text in self._texts if text.strip())
+
+
+def _without_endless_words(text: str) -> str:
+    """The time to learn from a word grows with the square of its length: encoded files are taken in pieces."""
+    return ENDLESS.sub(r"\g<0> ", text)
 
 
 def _wordpiece(texts: _NotBlank, vocab_size: int) -> Tokenizer:

@@ -98,7 +98,7 @@ def test_whole_numbers_become_their_digits():
 @pytest.mark.parametrize(
     ("values", "feature", "expected"),
     [
-        (["a", None, "b", None], Value("string"), ["test: rows 2, 4 have no text in column `text`", "fill"]),
+        (["a", None, "b", None], Value("string"), ["test: no text in column `text` in rows 2, 4", "fill"]),
         ([["a"], ["b"]], List(Value("string")), ["test: column `text`", "List", "--text_column"]),
         ([1.5, 2.5], Value("float64"), ["test: column `text`", "float64"]),
         ([True, False], Value("bool"), ["bool"]),

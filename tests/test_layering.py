@@ -12,7 +12,7 @@ PACKAGE = Path(hf_kit.__file__).parent
 # From the top to the ground. A module may import from its own row or from rows below it.
 ROWS = [
     {"cli", "notebook"},
-    {"run", "evaluation", "prediction", "parsing", "doctor"},
+    {"run", "evaluation", "prediction", "parsing", "flag_checks", "doctor"},
     {"settings", "scoring", "saved_run", "seeds"},
     {"trainer", "divergence", "progress", "report"},
     {"lora", "families", "precision", "sampler", "stream_order", "run_folder", "word_vectors"},
@@ -20,7 +20,7 @@ ROWS = [
     {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"}
     | {"answers", "streaming", "truncation", "windows"},
     {"arguments", "models", "vector_file"},
-    {"recipe", "console", "errors"},
+    {"recipe", "console", "errors", "hub_errors"},
 ]
 
 

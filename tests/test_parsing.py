@@ -32,6 +32,7 @@ def test_yaml_types_become_the_flags_types():
     path = recipe(
         learning_rate="2e-5",  # PyYAML reads this as a string
         baselines=False,
+        use_peft=True,
         lora_target_modules=["query", "value"],
         config_overrides={"hidden_dim": 8},
         class_weights={"a": 2},
@@ -158,7 +159,8 @@ def test_a_missing_recipe_lists_those_there_are():
 
 
 def test_flags_survive_the_way_through_a_recipe():
-    values = {"learning_rate": 1e-4, "text_column": "-dash", "lora_target_modules": ["a", "b"], "baselines": False}
+    values = {"learning_rate": 1e-4, "text_column": "-dash", "use_peft": True, "baselines": False}
+    values["lora_target_modules"] = ["a", "b"]
     arguments = parse_arguments([recipe(), *as_flags(values)])
     assert arguments.task.text_column == "-dash"
     assert arguments.lora.lora_target_modules == ["a", "b"]

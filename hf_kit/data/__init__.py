@@ -7,7 +7,9 @@ import importlib
 
 _PUBLIC = {
     "check_files_exist": "hf_kit.data.files",
+    "check_sources": "hf_kit.data.loading",
     "load_splits": "hf_kit.data.loading",
+    "naming_files": "hf_kit.data.loading",
     "RawSplits": "hf_kit.data.loading",
     "find_columns": "hf_kit.data.columns",
     "TextColumns": "hf_kit.data.columns",
@@ -17,6 +19,7 @@ _PUBLIC = {
     "encode_labels": "hf_kit.data.labels",
     "has_labels": "hf_kit.data.labels",
     "LabelMapping": "hf_kit.data.labels",
+    "check_input_file": "hf_kit.data.inputs",
     "column_if_there": "hf_kit.data.inputs",
     "read_texts": "hf_kit.data.inputs",
     "make_splits": "hf_kit.data.splits",

@@ -204,7 +204,7 @@ def refuse_missing(missing: np.ndarray, column: str, split_name: str) -> None:
     """Raises: UserError: where `missing` ([n] bool) is true, naming the rows."""
     if missing.any():
         raise UserError(
-            f"{split_name}: {name_rows(missing)} have no text in column `{column}`; fill them or delete the rows"
+            f"{split_name}: no text in column `{column}` in {name_rows(missing)}; fill them in or delete the rows"
         )
 
 

@@ -65,6 +65,10 @@ def _check_there(path: Path, what: str) -> None:
         raise UserError(
             f"{what}: you may not look into {path.parent}; give yourself the right (`chmod u+rx`)"
         ) from None
+    if path.is_symlink() and not there:
+        raise UserError(f"{what} is a link to {path.readlink()}, which is not there")
+    if there and not path.is_file() and not path.is_dir():
+        raise UserError(f"{what} is a pipe or a device; write its content to a file first")
     if not there:
         raise UserError(f"{what}: there is no such file or folder{nearest(path.name, beside)}")
 

@@ -6,8 +6,23 @@ from pathlib import Path
 from datasets import Dataset
 
 from hf_kit.data.columns import TextColumns, check_texts, find_columns
+from hf_kit.data.files import check_files_exist, check_utf8
 from hf_kit.data.loading import load_splits
 from hf_kit.errors import UserError
+
+
+def check_input_file(path: str) -> None:
+    """Raises: UserError: there is no such file, it is of no known kind, or is a .txt file that is not UTF-8."""
+    if not path:
+        raise UserError("--file is empty; give a file")
+    place = Path(path).expanduser()
+    if place.suffix == ".txt" and place.is_file():
+        check_utf8(place)
+        return
+    try:
+        check_files_exist(test_file=path)
+    except UserError as mistake:
+        raise UserError(str(mistake).replace("--test_file", "--file")) from None
 
 
 def read_texts(
@@ -20,19 +35,14 @@ def read_texts(
         text_column, text_pair_column: the user's own names for this file.
 
     Raises:
-        UserError: the file is missing, is not UTF-8, or has no such columns.
+        UserError: as `check_input_file`; the table cannot be read, or has no such columns.
     """
+    check_input_file(path)
     if Path(path).suffix == ".txt":
-        try:
-            with open(path, encoding="utf-8-sig") as lines:
-                yield from (line.rstrip("\r\n") for line in lines)
-        except (OSError, UnicodeDecodeError) as reason:
-            raise UserError(f"--file {path} cannot be read as UTF-8 text: {reason}") from None
+        with open(Path(path).expanduser(), encoding="utf-8-sig") as lines:
+            yield from (line.rstrip("\r\n") for line in lines)
         return
-    try:
-        rows = load_splits(test_file=path).test
-    except UserError as mistake:
-        raise UserError(str(mistake).replace("--test_file", "--file")) from None
+    rows = load_splits(test_file=path).test
     found = find_columns(
         rows.column_names,
         rows.features,

@@ -177,7 +177,10 @@ def _what(kind: pa.DataType) -> str:
 
 
 def _mixed(dataset: Dataset | RowStream, column: str, split_name: str) -> str:
-    kinds = [[type(item).__name__ for item in (row if isinstance(row, list) else [row])] for row in dataset[column]]
+    values = list(dataset[column])
+    if not all(isinstance(row, list) or row is None for row in values):
+        values = [[row] for row in values]  # a list among single labels is the odd one itself
+    kinds = [[type(item).__name__ for item in row or []] for row in values]
     counts = Counter(kind for row in kinds for kind in row if kind != "NoneType")
     usual = counts.most_common(1)[0][0]
     others = [[kind for kind in row if kind not in (usual, "NoneType")] for row in kinds]

@@ -5,13 +5,14 @@ Everything becomes a `datasets.Dataset`. Nothing is split, renamed or dropped he
 
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets import Dataset, IterableDataset, load_dataset
 from datasets.exceptions import DatasetsError
-from huggingface_hub import is_offline_mode
+from huggingface_hub import constants, is_offline_mode
 
 from hf_kit.data.files import KINDS, SUFFIXES, check_files_exist, is_local_folder
 from hf_kit.data.quiet import quiet
@@ -39,6 +40,18 @@ class RawSplits:
     test: Dataset | None
     name: str
     files: dict[str, list[str]] = field(default_factory=dict)
+
+
+@contextmanager
+def naming_files(raw: RawSplits) -> Iterator[None]:
+    """While this lasts, an error that begins with a split's name also says which files its rows came from."""
+    try:
+        yield
+    except UserError as mistake:
+        split, _, rest = str(mistake).partition(": ")
+        if split not in raw.files:
+            raise
+        raise UserError(f"{split} ({', '.join(raw.files[split])}): {rest}") from None
 
 
 def load_splits(
@@ -70,9 +83,12 @@ def load_splits(
     """
     files = {"train": train_file, "validation": validation_file, "test": test_file}
     asked = {"train": train_split_name, "validation": validation_split_name, "test": test_split_name}
-    _check_contradictions(dataset_name, dataset_config_name, dataset_revision, files, asked)
-    check_files_exist(
-        dataset_name=dataset_name, train_file=train_file, validation_file=validation_file, test_file=test_file
+    check_sources(
+        dataset_name=dataset_name,
+        dataset_config_name=dataset_config_name,
+        dataset_revision=dataset_revision,
+        **{f"{role}_file": name for role, name in files.items()},
+        **{f"{role}_split_name": name for role, name in asked.items()},
     )
     if dataset_name is None:
         named = {role: [Path(name).expanduser()] for role, name in files.items() if name is not None}
@@ -97,16 +113,28 @@ def load_splits(
     return RawSplits(**{role: splits.get(chosen.get(role)) for role in ROLES}, name=_short_name(short))
 
 
-def _check_contradictions(
-    dataset_name: str | None,
-    config_name: str | None,
-    revision: str | None,
-    files: dict[str, str | None],
-    asked: dict[str, str | None],
+def check_sources(
+    *,
+    dataset_name: str | None = None,
+    dataset_config_name: str | None = None,
+    dataset_revision: str | None = None,
+    train_file: str | None = None,
+    validation_file: str | None = None,
+    test_file: str | None = None,
+    train_split_name: str | None = None,
+    validation_split_name: str | None = None,
+    test_split_name: str | None = None,
 ) -> None:
+    """Look at the flags of `load_splits` and at the paths only.
+
+    Raises:
+        UserError: a contradiction, or as `check_files_exist`.
+    """
+    files = {"train": train_file, "validation": validation_file, "test": test_file}
+    asked = {"train": train_split_name, "validation": validation_split_name, "test": test_split_name}
     given = {f"--{role}_file": name for role, name in files.items() if name is not None}
     splits = [f"--{role}_split_name" for role, name in asked.items() if name is not None]
-    hub = {"--dataset_config_name": config_name, "--dataset_revision": revision}
+    hub = {"--dataset_config_name": dataset_config_name, "--dataset_revision": dataset_revision}
     hub_only = [flag for flag, value in hub.items() if value is not None]
     if dataset_name is not None and given:
         raise UserError(
@@ -125,6 +153,9 @@ def _check_contradictions(
         raise UserError(
             f"{' and '.join(given)} name the same file ({resolved.most_common(1)[0][0].name}); leave one out"
         )
+    check_files_exist(
+        dataset_name=dataset_name, train_file=train_file, validation_file=validation_file, test_file=test_file
+    )
 
 
 def _from_files(name: str, paths: dict[str, list[Path]], streaming: bool) -> RawSplits:
@@ -195,12 +226,15 @@ def _hub_message(name: str, revision: str | None, reason: Exception) -> str:
         )
     if "Config name is missing" in why or "BuilderConfig" in why:
         return f"--dataset_name {name} needs one of its configurations in --dataset_config_name: {why}"
-    if isinstance(reason, ConnectionError):
-        return f"--dataset_name {name}: the Hub cannot be reached ({why}); try again, or give a local folder"
+    if isinstance(reason, ConnectionError) or "LocalEntryNotFoundError" in why:
+        return (
+            f"--dataset_name {name}: {constants.ENDPOINT} cannot be reached ({why[:200]}); try again, or give a local "
+            "folder"
+        )
     at = f" --dataset_revision {revision}" if revision else ""
     return (
-        f"--dataset_name {name}{at}: there is no such folder here and the Hub does not give it ({why}). Check the "
-        "spelling; a private data set needs `hf auth login` or HF_TOKEN"
+        f"--dataset_name {name}{at}: there is no such folder here and {constants.ENDPOINT} does not give it ({why}). "
+        "Check the spelling; a private data set needs `hf auth login` or HF_TOKEN"
     )
 
 

@@ -121,7 +121,13 @@ class TextClassification(Task):
 
     def check_model(self, model_arguments: ModelArguments, config: PreTrainedConfig, *, fresh: bool) -> None:
         if model_arguments.tokenizer_name or not fresh:
-            _given_tokenizer(model_arguments)
+            tokenizer = _given_tokenizer(model_arguments)
+            if not fresh and tokenizer.vocab_size > config.get_text_config().vocab_size:
+                raise UserError(
+                    f"the tokenizer has {tokenizer.vocab_size:,} tokens and the model an embedding for "
+                    f"{config.get_text_config().vocab_size:,}: they do not belong together; give another "
+                    "--tokenizer_name, or leave it out"
+                )
         if self.arguments.max_length:
             tokenization.check_max_length(self.arguments.max_length, config)
 
@@ -215,6 +221,8 @@ class TextClassification(Task):
 
     def _encode(self, split: Dataset, name: str, notes: list[str]) -> Dataset:
         split = check_texts(split, self.columns, name)
+        if empty_texts(split, self.columns).all():
+            raise UserError(f"{name}: every text in column `{self.columns.text}` is empty; name another --text_column")
         if not has_labels(split, self.columns.label):
             notes.append(f"{name}: no labels, so it is predicted and not scored")
             return split.remove_columns([column for column in split.column_names if column == "labels"])
