@@ -40,7 +40,9 @@ def train(arguments: Arguments) -> Path:
     transformers.logging.disable_progress_bar()  # a flash per checkpoint, in the middle of our own
     set_seed(arguments.training.seed)
     check_sources(**{name: getattr(arguments.data, name) for name in DATA_SOURCES})
-    run_folder.check_run_folder(Path(arguments.training.output_dir or "runs"))
+    # Where nobody names a folder, transformers has put one of its own; ours gets its name with the data, in `runs`.
+    named = arguments.sources.get("output_dir") is not None
+    run_folder.check_run_folder(Path(arguments.training.output_dir if named else "runs/new"))
     checkpoint = asked_checkpoint(arguments.training.resume_from_checkpoint)
     console.heading("Settings")
     task = find_task(arguments.task_name)(arguments.task, arguments.training.label_smoothing_factor)
@@ -222,7 +224,7 @@ def settle_folder(
         label = Path(name).name
         parts["checkpoint"] = run_folder.hash_folder(local) if local.is_dir() else f"{name}@{config._commit_hash}"
     parts["mixed_precision"] = arguments.training.mixed_precision
-    if arguments.training.output_dir is None or arguments.sources.get("output_dir") is None:
+    if arguments.sources.get("output_dir") is None:
         data = arguments.sources["data"]
         arguments.training.output_dir = f"runs/{label}-{data}-{run_folder.fingerprint(parts)[:8]}"
         arguments.sources["output_dir"] = "model, data and fingerprint"

@@ -122,6 +122,14 @@ def test_an_evaluation_without_a_finite_loss_names_its_rows(tmp_path, capsys, lo
     assert "the evaluation after step 2: the loss" in error and "by the answers to row 7. Lower" in error
 
 
+def test_windows_without_a_finite_loss_name_their_row(tmp_path, capsys, long_texts_give_no_number):
+    write_csv(tmp_path / "reviews.csv", reviews(40))
+    write_csv(tmp_path / "test.csv", [*reviews(6, seed=5), (LONG * 2, "good"), *reviews(3, seed=6)])
+    assert run("--num_train_epochs=1", "--max_length=40") == 0
+    assert main(["evaluate", "out", "--test_file=test.csv", "--windows"]) == 1
+    assert "by the answers to row 7" in capsys.readouterr().err
+
+
 def test_finite_weights_pass():
     model = torch.nn.Linear(2, 2)
     check_weights(model, 1, None)

@@ -100,6 +100,12 @@ def test_without_a_folder_each_experiment_gets_its_own(csv_file):
     assert len(list(Path("runs").glob("hf_kit_lstm-reviews-*"))) == 2
 
 
+def test_a_folder_of_transformers_own_name_is_nobodys_business(csv_file, tmp_path):
+    (tmp_path / "trainer_output").mkdir()
+    (tmp_path / "trainer_output" / "mine.txt").touch()
+    assert run("--train_file=reviews.csv", "--num_train_epochs=1", "--baselines=False") == 0
+
+
 class Stop(Exception):
     """Stands for a power cut."""
 
