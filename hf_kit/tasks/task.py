@@ -158,7 +158,8 @@ class Task(ABC):
     def tune_decision(self, predictions: np.ndarray | None, labels: np.ndarray | None) -> list[str]:
         """Settle how outputs become answers where only a trained model can tell, from its validation rows.
 
-        Both are None where there are no such rows. What is settled (thresholds, say) is written by `configure` and read by `read_decision`. Returns notes.
+        Both are None where there are no such rows. What is settled (thresholds, say) is written by `configure` and read
+        by `read_decision`. Returns notes.
         """
         return []
 
