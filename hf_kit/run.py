@@ -179,7 +179,7 @@ def load_data(arguments: Arguments, task: Task) -> Prepared:
     for note in prepared.notes:
         console.say(f"  {note}")
     if prepared.validation is None:
-        for name, value in (("eval_strategy", "no"), ("load_best_model_at_end", False)):
+        for name, value in (("eval_strategy", "no"), ("do_eval", False), ("load_best_model_at_end", False)):
             setattr(arguments.training, name, value)
             arguments.sources[name] = "no validation rows"
         if arguments.training.early_stopping_patience:
@@ -210,12 +210,15 @@ def settle_folder(
     arguments: Arguments, prepared: Prepared, config: PreTrainedConfig
 ) -> tuple[Path, str, dict[str, Any]]:
     """The run folder, what it is to this run ("new", "unfinished", "finished"), and the fingerprint's parts."""
-    # Rows, checkpoints and word vectors count by their contents, wherever they lie.
+    # Rows, checkpoints, tokenizers and word vectors count by their contents, wherever they lie.
     left_out = NOT_IN_FINGERPRINT | DATA_SOURCES | {"model_name_or_path", "word_vectors"}
     parts = {k: v for k, v in arguments.values().items() if k not in left_out}
     parts |= {f"{name} rows": run_folder.hash_rows(split) for name, split in prepared.splits().items()}
     if arguments.model.word_vectors:
         parts["word vectors"] = run_folder.hash_file(VectorFile(arguments.model.word_vectors).path)
+    tokenizer = Path(arguments.model.tokenizer_name or "").expanduser()
+    if arguments.model.tokenizer_name and tokenizer.is_dir():
+        parts["tokenizer_name"] = run_folder.hash_folder(tokenizer)
     name = arguments.model.model_name_or_path
     if name is None:
         label = config.model_type
