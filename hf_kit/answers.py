@@ -76,9 +76,15 @@ class Answers:
             return []
         return metrics.per_class_report(problem, outputs, labels, self.mapping.names, self.thresholds or 0.5)
 
-    def tune(self, outputs: np.ndarray, labels: np.ndarray) -> list[str]:
-        """Settle the thresholds of several labels on these rows (the validation set's); notes for the user."""
+    def tune(self, outputs: np.ndarray | None, labels: np.ndarray | None) -> list[str]:
+        """Settle the thresholds of several labels on these rows (the validation set's); notes for the user.
+
+        Without rows they are one half: the rows that give the final score may not choose them.
+        """
         if self.mapping.problem_type != MULTI:
+            return []
+        if outputs is None:
+            self.thresholds = [0.5] * self.mapping.num_labels
             return []
         half = metrics.compute(MULTI, outputs, labels, self.mapping.num_labels, 0.5)["f1_macro"]
         self.thresholds = tune_thresholds(metrics.to_probabilities(MULTI, outputs), labels)

@@ -157,4 +157,5 @@ def described_row(batch: dict[str, Any], place: int, rows: Dataset, processor: A
 
 def _named(rows: list[str]) -> str:
     more = f" and {len(rows) - MOST_NAMED} more" if len(rows) > MOST_NAMED else ""
-    return f"Training rows in it: {', '.join(rows[:MOST_NAMED])}{more}."
+    # Not the file's numbers where a validation set was taken from it, or rows were left out.
+    return f"Rows in it, counted among those trained on: {', '.join(rows[:MOST_NAMED])}{more}."

@@ -40,7 +40,9 @@ def train(arguments: Arguments) -> Path:
     transformers.logging.disable_progress_bar()  # a flash per checkpoint, in the middle of our own
     set_seed(arguments.training.seed)
     check_sources(**{name: getattr(arguments.data, name) for name in DATA_SOURCES})
-    run_folder.check_run_folder(Path(arguments.training.output_dir or "runs"))
+    # Where nobody names a folder, transformers has put one of its own; ours gets its name with the data, in `runs`.
+    named = arguments.sources.get("output_dir") is not None
+    run_folder.check_run_folder(Path(arguments.training.output_dir if named else "runs/new"))
     checkpoint = asked_checkpoint(arguments.training.resume_from_checkpoint)
     console.heading("Settings")
     task = find_task(arguments.task_name)(arguments.task, arguments.training.label_smoothing_factor)
@@ -177,7 +179,7 @@ def load_data(arguments: Arguments, task: Task) -> Prepared:
     for note in prepared.notes:
         console.say(f"  {note}")
     if prepared.validation is None:
-        for name, value in (("eval_strategy", "no"), ("load_best_model_at_end", False)):
+        for name, value in (("eval_strategy", "no"), ("do_eval", False), ("load_best_model_at_end", False)):
             setattr(arguments.training, name, value)
             arguments.sources[name] = "no validation rows"
         if arguments.training.early_stopping_patience:
@@ -208,12 +210,15 @@ def settle_folder(
     arguments: Arguments, prepared: Prepared, config: PreTrainedConfig
 ) -> tuple[Path, str, dict[str, Any]]:
     """The run folder, what it is to this run ("new", "unfinished", "finished"), and the fingerprint's parts."""
-    # Rows, checkpoints and word vectors count by their contents, wherever they lie.
+    # Rows, checkpoints, tokenizers and word vectors count by their contents, wherever they lie.
     left_out = NOT_IN_FINGERPRINT | DATA_SOURCES | {"model_name_or_path", "word_vectors"}
     parts = {k: v for k, v in arguments.values().items() if k not in left_out}
     parts |= {f"{name} rows": run_folder.hash_rows(split) for name, split in prepared.splits().items()}
     if arguments.model.word_vectors:
         parts["word vectors"] = run_folder.hash_file(VectorFile(arguments.model.word_vectors).path)
+    tokenizer = Path(arguments.model.tokenizer_name or "").expanduser()
+    if arguments.model.tokenizer_name and tokenizer.is_dir():
+        parts["tokenizer_name"] = run_folder.hash_folder(tokenizer)
     name = arguments.model.model_name_or_path
     if name is None:
         label = config.model_type
@@ -222,7 +227,7 @@ def settle_folder(
         label = Path(name).name
         parts["checkpoint"] = run_folder.hash_folder(local) if local.is_dir() else f"{name}@{config._commit_hash}"
     parts["mixed_precision"] = arguments.training.mixed_precision
-    if arguments.training.output_dir is None or arguments.sources.get("output_dir") is None:
+    if arguments.sources.get("output_dir") is None:
         data = arguments.sources["data"]
         arguments.training.output_dir = f"runs/{label}-{data}-{run_folder.fingerprint(parts)[:8]}"
         arguments.sources["output_dir"] = "model, data and fingerprint"

@@ -39,6 +39,9 @@ def score(
     clean = {name: np.flatnonzero(mask) for name, mask in masks.items() if mask.any() and not mask.all()}
     if clean:
         results["clean"] = {"rows": {name: len(own) for name, own in clean.items()}}
+    if "validation" not in rows:
+        task.tune_decision(None, None)
+        task.configure(trainer.model.config)
     for name in rows:  # validation first: how outputs become answers is settled there, for all that follows
         output = trainer.predict(inputs[name], metric_key_prefix=name)
         if name == "validation":

@@ -151,6 +151,7 @@ class KitTrainer(Seq2SeqTrainer):
         """
         output = self.predict(windows, metric_key_prefix=metric_key_prefix)
         predictions = average_windows(output.predictions, np.asarray(windows["row"][:]), len(labels))
+        self._scored = None  # averages stand in the rows' own order
         scores = self._scores(EvalPrediction(predictions, labels))
         scores = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
         return PredictionOutput(predictions, labels, output.metrics | scores)

@@ -45,6 +45,9 @@ def settle(arguments: Arguments) -> VectorFile | None:
             f"of {', '.join(able)}"
         )
     file = VectorFile(model.word_vectors)
+    if arguments.sources.get("config_overrides") == "recipe" and arguments.sources["word_vectors"] == "command line":
+        # The width that a recipe chose was for an embedding from nothing.
+        model.config_overrides = {k: v for k, v in model.config_overrides.items() if k != "embedding_dim"}
     width = model.config_overrides.get("embedding_dim", file.dim)
     if width != file.dim:
         raise UserError(

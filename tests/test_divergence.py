@@ -68,7 +68,8 @@ def test_the_run_stops_before_the_step_names_the_row_and_keeps_the_checkpoint(
     error = capsys.readouterr().err
     step = step_in(error)
     assert step > 1, "the seed puts the long text into the first step: choose another row"
-    assert f'the loss is nan, so the step was not taken. Training rows in it: row 34 ("{LONG[:30]}' in error
+    assert "the loss is nan, so the step was not taken. Rows in it, counted among those trained on: row 34" in error
+    assert f'row 34 ("{LONG[:30]}' in error
     assert "row 33" not in error and "row 35" not in error
     assert f"The last good checkpoint is out/checkpoint-{step - 1}" in error and "--learning_rate (now 0.001)" in error
     assert all(w.isfinite().all() for w in load_file(f"out/checkpoint-{step - 1}/model.safetensors").values())
@@ -120,6 +121,14 @@ def test_an_evaluation_without_a_finite_loss_names_its_rows(tmp_path, capsys, lo
     assert run("--validation_file=dev.csv", "--num_train_epochs=1") == 1
     error = capsys.readouterr().err
     assert "the evaluation after step 2: the loss" in error and "by the answers to row 7. Lower" in error
+
+
+def test_windows_without_a_finite_loss_name_their_row(tmp_path, capsys, long_texts_give_no_number):
+    write_csv(tmp_path / "reviews.csv", reviews(40))
+    write_csv(tmp_path / "test.csv", [*reviews(6, seed=5), (LONG * 2, "good"), *reviews(3, seed=6)])
+    assert run("--num_train_epochs=1", "--max_length=40") == 0
+    assert main(["evaluate", "out", "--test_file=test.csv", "--windows"]) == 1
+    assert "by the answers to row 7" in capsys.readouterr().err
 
 
 def test_finite_weights_pass():

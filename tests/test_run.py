@@ -100,6 +100,12 @@ def test_without_a_folder_each_experiment_gets_its_own(csv_file):
     assert len(list(Path("runs").glob("hf_kit_lstm-reviews-*"))) == 2
 
 
+def test_a_folder_of_transformers_own_name_is_nobodys_business(csv_file, tmp_path):
+    (tmp_path / "trainer_output").mkdir()
+    (tmp_path / "trainer_output" / "mine.txt").touch()
+    assert run("--train_file=reviews.csv", "--num_train_epochs=1", "--baselines=False") == 0
+
+
 class Stop(Exception):
     """Stands for a power cut."""
 
@@ -294,6 +300,24 @@ def test_no_validation_rows_no_choice(csv_file):
     assert run("--train_file=reviews.csv", *flags, "--output_dir=out") == 0
     results = json.loads(Path("out/results.json").read_text())
     assert "test" in results and "validation" not in results
+    assert main(["train", "out/recipe.yaml", "--output_dir=out"]) == 0  # the same run
+
+
+def test_a_tokenizer_counts_by_its_contents(csv_file, tmp_path, capsys):
+    flags = ("--train_file=reviews.csv", "--num_train_epochs=1", "--baselines=False")
+    assert run(*flags, "--output_dir=first") == 0
+    (tmp_path / "mine").mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "mine" / name).write_bytes((tmp_path / "first" / name).read_bytes())
+    assert run(*flags, "--tokenizer_name=mine", "--output_dir=out") == 0
+    (tmp_path / "mine").rename("elsewhere")
+    assert run(*flags, "--tokenizer_name=elsewhere", "--output_dir=out") == 0
+    changed = json.loads(Path("elsewhere/tokenizer.json").read_text())
+    changed["normalizer"]["lowercase"] = False
+    Path("elsewhere/tokenizer.json").write_text(json.dumps(changed))
+    capsys.readouterr()
+    assert run(*flags, "--tokenizer_name=elsewhere", "--output_dir=out") == 1
+    assert "another run (tokenizer_name" in capsys.readouterr().err
 
 
 def test_the_same_rows_under_another_path_are_the_same_run(csv_file, capsys):

@@ -79,6 +79,38 @@ def test_thresholds_are_saved_with_the_model_and_used_by_every_command(capsys):
     assert results["validation"]["f1_macro"] > 0
 
 
+def test_without_validation_rows_the_test_rows_tune_nothing(capsys):
+    rows = [{"text": t, "labels": [w for w in ("lovely", "rude") if w in t.split()]} for t, _ in reviews(200)]
+    Path("train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:120]))
+    Path("test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[120:]))
+    model = ("--model_type=hf_kit_lstm", f"--config_overrides={json.dumps(FAMILIES['hf_kit_lstm'])}")
+    flags = ("--vocab_size=200", "--disable_tqdm=True", "--num_train_epochs=1", "--baselines=False")
+    files = ("--train_file=train.jsonl", "--test_file=test.jsonl", "--validation_split_percentage=0")
+    assert main(["train", *model, *flags, *files, "--output_dir=out"]) == 0
+    results = json.loads(Path("out/results.json").read_text())
+    per_label = [row[3] for row in results["details"]["rows"]]
+    assert results["test"]["f1_macro"] == pytest.approx(np.mean(per_label))
+    assert AutoConfig.from_pretrained("out").decision_thresholds == [0.5, 0.5]
+    # As a model from before there were thresholds.
+    config = json.loads(Path("out/config.json").read_text())
+    del config["decision_thresholds"]
+    Path("out/config.json").write_text(json.dumps(config))
+    capsys.readouterr()
+    assert main(["evaluate", "out", "--test_file=test.jsonl", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["scores"]["f1_macro"] == results["test"]["f1_macro"]
+
+
+def test_thresholds_of_a_checkpoint_are_not_those_of_what_it_learns_next(tmp_path):
+    rows = [{"text": t, "labels": [w for w in ("lovely", "the", "rude") if w in t.split()]} for t, _ in reviews(120)]
+    Path("multi.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path("single.jsonl").write_text("".join(json.dumps({"text": t, "label": n}) + "\n" for t, n in reviews(120)))
+    model = ("--model_type=hf_kit_lstm", f"--config_overrides={json.dumps(FAMILIES['hf_kit_lstm'])}")
+    flags = ("--disable_tqdm=True", "--num_train_epochs=1", "--baselines=False")
+    assert main(["train", *model, *flags, "--train_file=multi.jsonl", "--output_dir=multi"]) == 0
+    assert main(["train", "--model_name_or_path=multi", *flags, "--train_file=single.jsonl", "--output_dir=one"]) == 0
+    assert "decision_thresholds" not in json.loads(Path("one/config.json").read_text())
+
+
 def test_skewed_classes_are_chosen_by_macro_f1_and_one_answer_for_all_is_a_warning(capsys):
     good = [(text, label) for text, label in reviews(200) if label == "good"]
     bad = [(text, label) for text, label in reviews(200) if label == "bad"][:24]

@@ -174,6 +174,19 @@ def test_a_recipes_word_vectors_go_with_its_model(files):
     assert model.word_vectors is None and not model.freeze_word_vectors
 
 
+def test_the_width_that_a_recipe_chose_gives_way_to_the_vectors(files):
+    from hf_kit.parsing import parse_arguments
+
+    values = {"model_type": "hf_kit_lstm", "config_overrides": {"embedding_dim": 300, "hidden_dim": 16}}
+    Path("mine.yaml").write_text(yaml.safe_dump(values))
+    arguments = parse_arguments(["mine.yaml", "--word_vectors=vectors.txt"])
+    assert word_vectors.settle(arguments).dim == DIM
+    assert arguments.model.config_overrides == {"hidden_dim": 16}
+    Path("mine.yaml").write_text(yaml.safe_dump(values | {"word_vectors": "vectors.txt"}))
+    with pytest.raises(UserError, match="embedding_dim 300"):
+        word_vectors.settle(parse_arguments(["mine.yaml"]))
+
+
 @pytest.mark.parametrize(
     "flags, message",
     [

@@ -25,8 +25,9 @@ def tune_thresholds(probabilities: np.ndarray, labels: np.ndarray) -> list[float
         labels: [n, c] of 0 and 1.
     """
     truth = np.asarray(labels).astype(np.int64)
-    macro = [precision_recall_f1(truth, (probabilities >= t).astype(np.int64), 0)[2].mean() for t in GRID]
-    common = float(GRID[int(np.argmax(macro))])
+    macro = np.array([precision_recall_f1(truth, (probabilities >= t).astype(np.int64), 0)[2].mean() for t in GRID])
+    equal = GRID[macro == macro.max()]
+    common = float(equal[len(equal) // 2])  # in the middle, as far from the probabilities on both sides as can be
     return [
         _best_threshold(probabilities[:, i], truth[:, i]) if truth[:, i].sum() >= FEWEST else common
         for i in range(truth.shape[1])

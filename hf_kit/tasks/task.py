@@ -155,10 +155,11 @@ class Task(ABC):
     def metric_for_best_model(self) -> str:
         """The score that chooses the best checkpoint, unless the user names another."""
 
-    def tune_decision(self, predictions: np.ndarray, labels: np.ndarray) -> list[str]:
+    def tune_decision(self, predictions: np.ndarray | None, labels: np.ndarray | None) -> list[str]:
         """Settle how outputs become answers where only a trained model can tell, from its validation rows.
 
-        What is settled (thresholds, say) is written by `configure` and read by `read_decision`. Returns notes.
+        Both are None where there are no such rows. What is settled (thresholds, say) is written by `configure` and read
+        by `read_decision`. Returns notes.
         """
         return []
 

@@ -268,6 +268,8 @@ class TextClassification(Task):
         config.problem_type = self.mapping.problem_type
         if self.answers.thresholds is not None:
             setattr(config, CONFIG_FIELD, self.answers.thresholds)
+        elif hasattr(config, CONFIG_FIELD):
+            delattr(config, CONFIG_FIELD)  # a checkpoint's own, of its labels
 
     def load_processor(
         self, model_arguments: ModelArguments, config: PreTrainedConfig, train: Dataset | StreamedRows, *, fresh: bool
@@ -397,11 +399,13 @@ class TextClassification(Task):
     def metric_names(self) -> set[str]:
         return self.answers.score_names()
 
-    def tune_decision(self, predictions: np.ndarray, labels: np.ndarray) -> list[str]:
+    def tune_decision(self, predictions: np.ndarray | None, labels: np.ndarray | None) -> list[str]:
         return self.answers.tune(predictions, labels)
 
     def read_decision(self, config: PreTrainedConfig) -> None:
         self.answers.thresholds = getattr(config, CONFIG_FIELD, None)
+        if self.answers.thresholds is None:
+            self.answers.tune(None, None)
 
     def doubts(self, predictions: np.ndarray, labels: np.ndarray, name: str) -> list[str]:
         return self.answers.doubts(predictions, labels, name)
