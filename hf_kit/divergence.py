@@ -126,10 +126,9 @@ def remedies(training: TrainingArguments) -> str:
     """What to change, and where the last weights lie that are good."""
     kept = last_checkpoint(Path(training.output_dir))
     precision = f", compute in float32 (--{training.mixed_precision} False)" if training.mixed_precision != "no" else ""
-    return (
-        f" Lower --learning_rate (now {training.learning_rate:g}) or --max_grad_norm (now {training.max_grad_norm:g})"
-        f"{precision}, or look at those rows. "
-        + (f"The last good checkpoint is {kept}" if kept else "No checkpoint was saved before it")
+    clip = f"lower --max_grad_norm (now {training.max_grad_norm:g})" if training.max_grad_norm else "--max_grad_norm 1"
+    return f" Lower --learning_rate (now {training.learning_rate:g}), {clip}{precision}, or look at those rows. " + (
+        f"The last good checkpoint is {kept}" if kept else "No checkpoint was saved before it"
     )
 
 

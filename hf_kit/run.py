@@ -137,8 +137,8 @@ def train_model(
     head = backbone.head_modules(base.model)
     model = lora.add_lora(base, arguments.lora, task.peft_task_type) if arguments.lora.use_peft else base.model
     describe_model(model, base)
-    trainer = make_trainer(arguments, task, model, processor, inputs)
     material.begin()
+    trainer = make_trainer(arguments, task, model, processor, inputs)
 
     console.heading("Training")
     trained = fit(trainer, checkpoint or run_folder.last_checkpoint(folder))
@@ -171,7 +171,7 @@ def load_data(arguments: Arguments, task: Task) -> Prepared:
         test_split_name=data.test_split_name,
         streaming=data.streaming,
     )
-    with naming_files(raw):
+    with naming_files(raw), quiet() if arguments.training.disable_tqdm else nullcontext():
         prepared = task.prepare(raw, data)
     arguments.sources["data"] = raw.name
     sizes = prepared.splits().items()

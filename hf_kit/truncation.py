@@ -42,11 +42,11 @@ def kept_tokens(sequence_ids: list[int | None], max_length: int, side: str) -> l
 
 
 def cut_note(name: str, rows: int, truncated: int, lost_share: float, max_length: int, side: str) -> str:
-    """One line on the texts of a split that are cut; scored splits get a hint where much of them goes unread."""
+    """One line on the texts of a scored split that are cut, with a hint where much of them goes unread."""
     note = (
         f"{name}: {truncated:,} of {rows:,} texts ({truncated / rows:.1%}) are longer than {max_length} tokens and are "
         f"cut (--max_length): {KEPT[side]} (--truncation_side {side}), {lost_share:.1%} of all tokens are lost"
     )
-    if name != "train" and lost_share >= NOTABLE:
+    if lost_share >= NOTABLE:
         note += "; `hf-kit evaluate` and `predict` read all of them with --windows"
     return note

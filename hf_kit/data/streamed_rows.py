@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from datasets import Dataset
+from datasets import Dataset, are_progress_bars_disabled
 from scipy.sparse import csr_matrix
 from tqdm.auto import tqdm
 
@@ -58,7 +58,8 @@ def scan(source: RowStream, columns: TextColumns) -> Scan:
     keys, empty, total = [], [], hashlib.sha256()
 
     def read() -> Iterator[LabelValues]:
-        with tqdm(desc="reading the training rows", unit=" rows", disable=not is_main_process()) as bar:
+        hidden = not is_main_process() or are_progress_bars_disabled()
+        with tqdm(desc="reading the training rows", unit=" rows", disable=hidden) as bar:
             for chunk in source.chunks():
                 missing = [column_array(chunk, name).is_null().to_numpy(zero_copy_only=False) for name in names]
                 for name, rows in zip(names, missing, strict=True):
