@@ -306,7 +306,7 @@ def test_the_same_rows_under_another_path_are_the_same_run(csv_file, capsys):
 
 
 def test_accumulated_batches_train_the_same_model(csv_file):
-    flags = ("--train_file=reviews.csv", "--baselines=False", "--num_train_epochs=2")
+    flags = ("--train_file=reviews.csv", "--baselines=False", "--num_train_epochs=2", "--bf16=False")
     assert run(*flags, "--per_device_train_batch_size=16", "--output_dir=one") == 0
     assert run(*flags, "--per_device_train_batch_size=4", "--gradient_accumulation_steps=4", "--output_dir=four") == 0
     one, four = load_file("one/model.safetensors"), load_file("four/model.safetensors")
