@@ -65,8 +65,12 @@ def made_once(tmp_path_factory):
     return folder
 
 
-def refused(argv: list[str], capsys, words: list[str]) -> None:
-    """`argv` ends in status 1 and one line of error with all `words`; nothing is written, nothing is changed."""
+def refused(argv: list[str], capsys, words: list[str], early: bool | None = None) -> None:
+    """`argv` ends in status 1 and one line of error with all `words`; nothing is written, nothing is changed.
+
+    Args:
+        early: whether it must be said before any data is read.
+    """
     before = everything()
     capsys.readouterr()
     status = main(argv)
@@ -77,6 +81,7 @@ def refused(argv: list[str], capsys, words: list[str]) -> None:
     assert "Traceback" not in printed.err + printed.out
     assert all(word in errors[0] for word in words), errors[0]
     assert everything() == before
+    assert early is None or early == ("\nData\n" not in printed.out)
 
 
 # name: (command line, what the error says)
@@ -180,11 +185,26 @@ FLAGS = {
 }
 
 
+# What only the rows can tell.
+BY_THE_DATA = {
+    "patience without validation rows",
+    "no such score",
+    "a score of another kind of task",
+    "a weight for no label",
+    "a negative weight",
+    "a problem that the labels are not",
+    "a data set that is not there, offline",
+    "no such column of texts",
+    "no such column of labels",
+    "one column for both",
+}
+
+
 @pytest.mark.parametrize("case", FLAGS)
 def test_a_bad_flag_or_path_is_one_error_before_any_work(case, capsys):
     argv, words = FLAGS[case]
     write_csv(Path("reviews.csv"), ROWS)
-    refused(argv, capsys, words)
+    refused(argv, capsys, words, early=case not in BY_THE_DATA)
 
 
 RECIPES = {
@@ -401,7 +421,8 @@ def test_a_bad_checkpoint_is_one_error(case, capsys, made_once):
     write_csv(Path("reviews.csv"), ROWS)
     if spoil:
         spoil()
-    refused(bert(*given), capsys, words)
+    with_the_weights = {"a size that is not the checkpoint's", "weights of another model", "a pickle that is none"}
+    refused(bert(*given), capsys, words, early=case not in with_the_weights)
 
 
 def no_numbers() -> None:

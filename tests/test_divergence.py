@@ -70,7 +70,7 @@ def test_the_run_stops_before_the_step_names_the_row_and_keeps_the_checkpoint(
     assert step > 1, "the seed puts the long text into the first step: choose another row"
     assert "the loss is nan, so the step was not taken. Rows in it, counted among those trained on: row 34" in error
     assert f'row 34 ("{LONG[:30]}' in error
-    assert "row 33" not in error and "row 35" not in error
+    assert error.count('("') == 1, "other rows have a finite loss"
     assert f"The last good checkpoint is out/checkpoint-{step - 1}" in error and "--learning_rate (now 0.001)" in error
     assert all(w.isfinite().all() for w in load_file(f"out/checkpoint-{step - 1}/model.safetensors").values())
     assert not Path(f"out/checkpoint-{step}").exists() and not Path("out/results.json").exists()

@@ -517,3 +517,9 @@ def test_the_tokenizer_saved_beside_a_config_is_the_one_that_loads(tmp_path, mod
     loaded = AutoTokenizer.from_pretrained(tmp_path)
     assert loaded(UNSEEN)["input_ids"] == tokenizer(UNSEEN)["input_ids"]
     assert loaded.pad_token_id is not None and loaded.padding_side == "right"
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe"])
+def test_endless_words_are_learned_from_in_pieces(kind):
+    tokenizer = train_tokenizer(["a text", "ab" * 1600], tokenizer_type=kind, vocab_size=400)
+    assert 500 < max(map(len, tokenizer.get_vocab())) <= 1002
