@@ -238,8 +238,8 @@ def main() -> int:
     machine = f"{platform.machine()}, {os.cpu_count()} cores"
     text = [
         "Made by `python benchmarks/quality.py` (its head says what it needs). Three seeds. Bold: the better of model "
-        f"and TF-IDF. s: seconds of training, median of the seeds, on {machine}. Runs that share the cores take longer, as "
-        "these did: no measure of speed.",
+        f"and TF-IDF. s: seconds of training, median of the seeds, on {machine}. Runs that share the cores take "
+        "longer, as these did: no measure of speed.",
         "",
         table(rows),
         "",
