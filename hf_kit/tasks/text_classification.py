@@ -197,7 +197,7 @@ class TextClassification(Task):
         """Rows per label, `[c]`."""
         labels = _labels(train)
         if self.mapping.problem_type == MULTI:
-            return np.asarray(labels.sum(0)).ravel().tolist()
+            return np.asarray(labels.sum(0)).ravel().astype(int).tolist()
         return np.bincount(labels, minlength=self.mapping.num_labels).tolist()
 
     def _note_skew(self, train: Dataset | StreamedRows) -> list[str]:
