@@ -220,6 +220,23 @@ def _check_fits(arguments: ModelArguments, model: PreTrainedModel, info: dict[st
         )
 
 
+def start_outputs_at(backbone: Backbone, bias: list[float] | None) -> None:
+    """Set the bias of a new head's last layer, `[c]`: one at the base rates need not learn them.
+
+    With many labels and few of them true, steps of Adam's size would take an epoch to get there (Lin et al. 2017,
+    arXiv:1708.02002, section 3.3, for the same reason). Heads without a bias, and trained ones, stay as they are.
+    """
+    if bias is None:
+        return
+    for name, module in reversed(list(backbone.model.named_modules())):
+        new = not backbone.pretrained or any(f"{name}.".startswith(f"{n}.") for n in backbone.new_modules)
+        if new and isinstance(module, torch.nn.Linear) and module.out_features == len(bias):
+            if module.bias is not None:
+                with torch.no_grad():
+                    module.bias.copy_(torch.tensor(bias))
+            return
+
+
 def head_modules(model: PreTrainedModel) -> list[str]:
     """The names of the modules on top of the backbone: they are trained whole, also where LoRA freezes the rest.
 

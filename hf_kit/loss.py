@@ -11,7 +11,9 @@ towards one half.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -78,6 +80,24 @@ def balanced_weights(counts: list[int], rows: int, problem_type: str) -> tuple[f
     if problem_type == "multi_label_classification":
         return tuple((rows - n) / n if n else 1.0 for n in counts)
     return tuple(rows / (len(counts) * n) if n else 1.0 for n in counts)
+
+
+def base_rates(problem_type: str, labels: Any, weights: tuple[float, ...] | None) -> list[float] | None:
+    """The constant outputs of least loss, `[c]`: log-odds of several labels, the mean of a number.
+
+    None for a single label, whose outputs start near enough.
+
+    Args:
+        labels: [n, c] of 0 and 1 (sparse as well), or [n] numbers.
+        weights: as for `ClassificationLoss`.
+    """
+    if problem_type == "regression":
+        return [float(labels.mean())]
+    if problem_type != "multi_label_classification":
+        return None
+    count, rows = np.asarray(labels.sum(0), dtype=np.float64).ravel(), labels.shape[0]  # [c]
+    odds = (count + 0.5) / (rows - count + 0.5)  # a label on no row, or on all, has none
+    return np.log(odds * np.asarray(weights or 1.0)).tolist()
 
 
 def class_weights(

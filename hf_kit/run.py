@@ -131,6 +131,7 @@ def train_model(
     """
     processor, inputs = material.processor, material.inputs
     base = backbone.load_model(arguments.model, config, task.auto_class, arguments.training.seed)
+    backbone.start_outputs_at(base, task.output_bias())
     if arguments.model.word_vectors:
         file = VectorFile(arguments.model.word_vectors)
         word_vectors.fill_embedding(base.model, processor, file, inputs["train"])

@@ -99,6 +99,10 @@ class Task(ABC):
     def configure(self, config: PreTrainedConfig) -> None:
         """Write labels and problem type into the model's configuration."""
 
+    def output_bias(self) -> list[float] | None:
+        """Where the outputs of a new head had better start, `[c]`; None: where the library starts them."""
+        return None
+
     @abstractmethod
     def load_processor(
         self, model_arguments: Any, config: PreTrainedConfig, train: Dataset | StreamedRows, *, fresh: bool

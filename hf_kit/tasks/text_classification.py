@@ -46,7 +46,7 @@ from hf_kit.data.quiet import quiet
 from hf_kit.data.row_stream import RowStream
 from hf_kit.data.streamed_rows import StreamedRows, scan
 from hf_kit.errors import UserError, nearest
-from hf_kit.loss import ClassificationLoss, class_weights
+from hf_kit.loss import ClassificationLoss, base_rates, class_weights
 from hf_kit.models import own_model_types
 from hf_kit.streaming import TokenizedStream
 from hf_kit.tasks.task import Prepared, Task
@@ -118,6 +118,7 @@ class TextClassification(Task):
     skewed = False
     truncation_side: str
     _loss: ClassificationLoss
+    _bias: list[float] | None = None
 
     def check_model(self, model_arguments: ModelArguments, config: PreTrainedConfig, *, fresh: bool) -> None:
         if model_arguments.tokenizer_name or not fresh:
@@ -181,6 +182,7 @@ class TextClassification(Task):
                 raise UserError("--class_weights means nothing for regression; leave it out")
             weights = class_weights(flags.class_weights, self.mapping, self._counts(train), len(train))
         self._loss = ClassificationLoss(self.mapping.problem_type, weights, self.label_smoothing)
+        self._bias = base_rates(self.mapping.problem_type, _labels(train), weights)
         if isinstance(train, StreamedRows) and len(train) > train.buffer_size:
             notes.append(
                 f"train: the baselines learn from {train.buffer_size:,} of the {len(train):,} rows, drawn evenly "
@@ -401,6 +403,9 @@ class TextClassification(Task):
 
     def tune_decision(self, predictions: np.ndarray | None, labels: np.ndarray | None) -> list[str]:
         return self.answers.tune(predictions, labels)
+
+    def output_bias(self) -> list[float] | None:
+        return self._bias
 
     def read_decision(self, config: PreTrainedConfig) -> None:
         self.answers.thresholds = getattr(config, CONFIG_FIELD, None)
