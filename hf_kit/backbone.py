@@ -228,13 +228,13 @@ def start_outputs_at(backbone: Backbone, bias: list[float] | None) -> None:
     """
     if bias is None:
         return
-    for name, module in reversed(list(backbone.model.named_modules())):
+    head = head_modules(backbone.model)
+    for name, module in backbone.model.named_modules():
+        last = name.split(".")[0] in head and isinstance(module, torch.nn.Linear) and module.out_features == len(bias)
         new = not backbone.pretrained or any(f"{name}.".startswith(f"{n}.") for n in backbone.new_modules)
-        if new and isinstance(module, torch.nn.Linear) and module.out_features == len(bias):
-            if module.bias is not None:
-                with torch.no_grad():
-                    module.bias.copy_(torch.tensor(bias))
-            return
+        if last and new and module.bias is not None:
+            with torch.no_grad():
+                module.bias.copy_(torch.tensor(bias))
 
 
 def head_modules(model: PreTrainedModel) -> list[str]:

@@ -6,7 +6,7 @@ from tiny import FAMILIES
 from transformers import AutoModelForSequenceClassification, BertConfig, BertForMaskedLM
 
 from hf_kit.arguments import ModelArguments
-from hf_kit.backbone import head_modules, load_config, load_model, resolve_checkpoint
+from hf_kit.backbone import head_modules, load_config, load_model, resolve_checkpoint, start_outputs_at
 from hf_kit.errors import UserError
 
 
@@ -93,3 +93,26 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"config\.json"):
         resolve_checkpoint("empty")
+
+
+def test_a_new_head_starts_at_the_given_outputs_and_a_trained_one_stays(checkpoint):
+    # As many labels as the new pooler has outputs: it is no head.
+    bias = [float(i) for i in range(FAMILIES["bert"]["hidden_size"])]
+    loaded = load(model_name_or_path=checkpoint, num_labels=len(bias))
+    start_outputs_at(loaded, bias)
+    assert loaded.model.classifier.bias.tolist() == bias
+    assert loaded.model.bert.pooler.dense.bias.abs().max() < 1
+    start_outputs_at(loaded, None)
+    loaded.new_modules = []
+    start_outputs_at(loaded, [9.0] * len(bias))
+    assert loaded.model.classifier.bias.tolist() == bias
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_familys_fresh_head_starts_there_or_has_no_bias(family):
+    loaded = load(model_type=family, config_overrides=FAMILIES[family] | {"pad_token_id": 0}, num_labels=3)
+    start_outputs_at(loaded, [0.5, -2.0, -4.0])
+    heads = [m for m in loaded.model.modules() if isinstance(m, torch.nn.Linear) and m.out_features == 3]
+    assert len(heads) == 1
+    assert heads[0].bias is None or heads[0].bias.tolist() == [0.5, -2.0, -4.0]
+    assert (heads[0].bias is None) == (family in ("llama", "qwen2", "qwen3"))

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from hf_kit.data import LabelMapping
 from hf_kit.errors import UserError
-from hf_kit.loss import ClassificationLoss, balanced_weights, class_weights
+from hf_kit.loss import ClassificationLoss, balanced_weights, base_rates, class_weights
 
 SINGLE, MULTI = "single_label_classification", "multi_label_classification"
 
@@ -90,3 +90,17 @@ def test_weights_that_mean_nothing_are_errors(asked, words):
     with pytest.raises(UserError) as error:
         class_weights(asked, LabelMapping(SINGLE, ["ham", "spam"]), [9, 1], 10)
     assert all(word in str(error.value) for word in words), str(error.value)
+
+
+@pytest.mark.parametrize("weights", [None, (1.0, 5.0, 0.2)])
+def test_no_constant_output_has_a_smaller_loss_than_the_base_rates(weights):
+    labels = (torch.rand(4000, 3, generator=torch.Generator().manual_seed(0)) < torch.tensor([0.5, 0.1, 0.02])).float()
+    loss = ClassificationLoss(MULTI, weights)
+    start = torch.tensor(base_rates(MULTI, labels.numpy(), weights))
+    least = loss(start.expand(4000, 3), labels)
+    for shift in torch.eye(3) * 0.2:
+        assert loss((start + shift).expand(4000, 3), labels) > least
+        assert loss((start - shift).expand(4000, 3), labels) > least
+    numbers = torch.randn(50) + 3
+    assert base_rates("regression", numbers.numpy(), None) == [pytest.approx(numbers.mean().item())]
+    assert base_rates(SINGLE, numbers.numpy(), None) is None
