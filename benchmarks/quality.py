@@ -54,7 +54,7 @@ def files(folder: str, train: str = "train", validation: str | None = None, test
 
 
 PHRASES = files("sst2", "train_phrases", "dev")
-SENTENCES = files("sst2", "train_sentences", "dev") + " --num_train_epochs 4"
+SENTENCES = files("sst2", "train_sentences", "dev") + " --num_train_epochs 3"
 CHINESE = files("chnsenticorp", validation="dev_not_in_train", test="test_not_in_train")
 BANKING = files("banking77") + " --validation_split_percentage 5"
 EMOTIONS = files("go_emotions", validation="dev")
@@ -71,7 +71,7 @@ ROWS = [
     Row("sample-quickstart", "the kit's sample", "quickstart LSTM", "accuracy", "text_classification/quickstart.yaml"),
     Row("sst2-phrases-lstm", "SST-2 phrases", "LSTM", "accuracy", f"{LSTM} {PHRASES} {LESS_DROPOUT}"),
     Row(
-        "sst2-phrases-classic", "SST-2 phrases", "classic LSTM", "accuracy", f"{CLASSIC} {PHRASES} --num_train_epochs 3"
+        "sst2-phrases-classic", "SST-2 phrases", "classic LSTM", "accuracy", f"{CLASSIC} {PHRASES} --num_train_epochs 2"
     ),
     Row(
         "sms-lstm",
@@ -129,14 +129,14 @@ ROWS = [
         "BANKING77",
         "MiniLM-L6, LoRA",
         "accuracy",
-        f"{LORA} {MINILM} {BANKING} --learning_rate 3e-3 --num_train_epochs 4",
+        f"{LORA} {MINILM} {BANKING} --learning_rate 3e-3 --num_train_epochs 3",
     ),
     Row(
         "go-emotions-minilm",
         "GoEmotions, 28 labels",
         "MiniLM-L6",
         "f1_macro",
-        f"{FINETUNE} {MINILM} {EMOTIONS} --learning_rate 2e-4 --num_train_epochs 2 --per_device_train_batch_size 128",
+        f"{FINETUNE} {MINILM} {EMOTIONS} --learning_rate 1.5e-4 --num_train_epochs 1 --per_device_train_batch_size 64",
     ),
     Row(
         "stsb-minilm",
