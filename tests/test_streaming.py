@@ -21,7 +21,7 @@ import hf_kit
 from hf_kit.arguments import DataArguments
 from hf_kit.cli import main
 from hf_kit.data import load_splits, loading
-from hf_kit.data.row_stream import CHUNK
+from hf_kit.data.row_stream import CHUNK, RowStream
 from hf_kit.errors import UserError
 from hf_kit.sampler import bucketed_order
 from hf_kit.stream_order import WindowedRows
@@ -540,3 +540,8 @@ def test_memory_does_not_grow_with_the_rows():
     size = Path("40000.jsonl").stat().st_size / 2**20
     print(f"{small:.0f} MiB at 2,000 rows, {large:.0f} MiB at 40,000, whose file has {size:.0f}")
     assert size > 100 and large - small < size / 4
+
+
+def test_an_empty_stream_is_one_error():
+    with pytest.raises(UserError, match="--dataset_name me/mine, split test has no rows"):
+        RowStream(Features({"text": Value("string")}), lambda: iter([])).load("--dataset_name me/mine, split test")

@@ -202,8 +202,9 @@ def _streams(name: str, splits: dict[str, IterableDataset]) -> dict[str, Dataset
     """The training split as a stream, the others read into memory."""
     out: dict[str, Dataset | RowStream] = {}
     for role, split in splits.items():
-        stream = stream_of(split, f"--dataset_name {name}, split {split.split}")
-        out[role] = stream if role == "train" else stream.load()
+        where = f"--dataset_name {name}, split {split.split}"
+        stream = stream_of(split, where)
+        out[role] = stream if role == "train" else stream.load(where)
     return out
 
 

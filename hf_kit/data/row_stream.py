@@ -35,9 +35,16 @@ class RowStream:
         for table in self._read():
             yield in_memory(table, self.features)
 
-    def load(self) -> Dataset:
-        """All rows in memory."""
-        return in_memory(pa.concat_tables([chunk.data.table for chunk in self.chunks()]), self.features)
+    def load(self, name: str) -> Dataset:
+        """All rows in memory.
+
+        Raises:
+            UserError: there are none; `name` says where.
+        """
+        tables = [chunk.data.table for chunk in self.chunks()]
+        if not tables:
+            raise UserError(f"{name} has no rows")
+        return in_memory(pa.concat_tables(tables), self.features)
 
     def __getitem__(self, column: str) -> Iterator[Any]:
         """The values of one column, one by one."""
