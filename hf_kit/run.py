@@ -18,6 +18,8 @@ from hf_kit import backbone, console, lora, report, run_folder, scoring, seeds, 
 from hf_kit.arguments import DATA_SOURCES, NOT_IN_FINGERPRINT, Arguments
 from hf_kit.data import DataChecks, check_sources, load_splits, naming_files, show_checks
 from hf_kit.data.quiet import quiet
+from hf_kit.dropout import cheapen_dropout
+from hf_kit.embedding_gradient import keep_row_gradients
 from hf_kit.errors import UserError, nearest
 from hf_kit.progress import EvaluationLines, Progress
 from hf_kit.sampler import bucketed_order, padding_share, row_lengths
@@ -138,6 +140,9 @@ def train_model(
     head = backbone.head_modules(base.model)
     model = lora.add_lora(base, arguments.lora, task.peft_task_type) if arguments.lora.use_peft else base.model
     describe_model(model, base)
+    cheapen_dropout(model, base.model)
+    if arguments.training.world_size == 1:
+        keep_row_gradients(model)
     material.begin()
     trainer = make_trainer(arguments, task, model, processor, inputs)
 

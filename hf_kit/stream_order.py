@@ -14,10 +14,9 @@ import torch
 from datasets import Dataset
 from torch.utils.data import IterableDataset, get_worker_info
 
+from hf_kit.collation import TokenRows
 from hf_kit.sampler import bucketed_order
 from hf_kit.streaming import TokenizedStream
-
-GATHER = 256  # rows taken from a window at a time
 
 
 class WindowedRows(IterableDataset):
@@ -60,11 +59,9 @@ class WindowedRows(IterableDataset):
 
     def _in_order(self) -> Iterator[dict[str, Any]]:
         for window, order in self._windows():
-            for start in range(0, len(order), GATHER):
-                columns = window[order[start : start + GATHER]]
-                columns.pop("length")
-                for values in zip(*columns.values(), strict=True):
-                    yield dict(zip(columns, values, strict=True))
+            rows = TokenRows(window.remove_columns("length"))
+            for place in order:
+                yield rows[place]
 
     def _windows(self) -> Iterator[tuple[Dataset, np.ndarray]]:
         held: list[pa.Table] = []

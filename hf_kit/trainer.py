@@ -20,6 +20,7 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import PredictionOutput
 
 from hf_kit import console
+from hf_kit.collation import PadRows, TokenRows
 from hf_kit.divergence import Divergence
 from hf_kit.sampler import LengthBucketSampler, LongestFirstSampler, row_lengths
 from hf_kit.stream_order import WindowedRows
@@ -110,6 +111,8 @@ class KitTrainer(Seq2SeqTrainer):
             else:
                 sampler = LongestFirstSampler(lengths)
             sampler_fn = lambda _: sampler  # noqa: E731
+        if isinstance(dataset, Dataset) and isinstance(self.data_collator, PadRows):
+            dataset = TokenRows(self._remove_unused_columns(dataset, description))
         return super()._get_dataloader(dataset, description, batch_size, sampler_fn, is_training, dataloader_key)
 
     def _get_eval_sampler(self, eval_dataset):

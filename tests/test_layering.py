@@ -15,10 +15,20 @@ ROWS = [
     {"run", "evaluation", "prediction", "parsing", "flag_checks", "doctor"},
     {"settings", "scoring", "saved_run", "seeds"},
     {"trainer", "divergence", "progress", "report"},
-    {"lora", "families", "precision", "sampler", "stream_order", "run_folder", "word_vectors"},
+    {
+        "dropout",
+        "embedding_gradient",
+        "lora",
+        "families",
+        "precision",
+        "sampler",
+        "stream_order",
+        "run_folder",
+        "word_vectors",
+    },
     {"tasks"},
     {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"}
-    | {"answers", "streaming", "truncation", "windows"},
+    | {"answers", "collation", "streaming", "truncation", "windows"},
     {"arguments", "models", "vector_file"},
     {"recipe", "console", "errors", "hub_errors"},
 ]

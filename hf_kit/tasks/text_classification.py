@@ -11,7 +11,6 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import (
     AutoModelForSequenceClassification,
-    DataCollatorWithPadding,
     EvalPrediction,
     PreTrainedConfig,
     PreTrainedTokenizerBase,
@@ -21,6 +20,7 @@ from hf_kit import tokenization, truncation
 from hf_kit.answers import CONFIG_FIELD, MULTI, SINGLE, Answers
 from hf_kit.arguments import DataArguments, ModelArguments, parse_json_field
 from hf_kit.backbone import fit_config_to_tokenizer, resolve_checkpoint
+from hf_kit.collation import PadRows
 from hf_kit.data import (
     DataChecks,
     LabelMapping,
@@ -386,8 +386,8 @@ class TextClassification(Task):
             return "+".join(np.array(names)[value > 0]) or "no label"
         return names[value] if problem == SINGLE else f"{value:g}"
 
-    def collator(self, processor: PreTrainedTokenizerBase) -> DataCollatorWithPadding:
-        return DataCollatorWithPadding(processor)
+    def collator(self, processor: PreTrainedTokenizerBase) -> PadRows:
+        return PadRows(processor)
 
     def loss(self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | None = None) -> Tensor:
         return self._loss(outputs["logits"], labels, num_items_in_batch)

@@ -1,0 +1,88 @@
+"""Rows of token ids become padded tensors, without a Python loop over tokens.
+
+`TokenRows` reads a tokenized data set as numpy views of its memory-mapped Arrow columns, where `datasets` would make
+Python lists of them; `PadRows` copies each row into the batch at once. Both give what `DataCollatorWithPadding` gives.
+"""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+
+class _Column:
+    """Random access to an Arrow column of numbers or of lists of numbers, without copying it."""
+
+    def __init__(self, column: pa.ChunkedArray):
+        self.starts = np.cumsum([0, *(len(chunk) for chunk in column.chunks)])  # [chunks + 1]
+        lists = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
+        self.offsets = [chunk.offsets.to_numpy() if lists else None for chunk in column.chunks]
+        self.values = [(chunk.values if lists else chunk).to_numpy(zero_copy_only=False) for chunk in column.chunks]
+
+    def __getitem__(self, row: int) -> Any:
+        """A list's numbers as `[m]`, or the number."""
+        chunk = int(np.searchsorted(self.starts, row, side="right")) - 1
+        place = row - self.starts[chunk]
+        offsets, values = self.offsets[chunk], self.values[chunk]
+        return values[place] if offsets is None else values[offsets[place] : offsets[place + 1]]
+
+
+class TokenRows(torch.utils.data.Dataset):
+    """The rows of a `datasets.Dataset` of numbers and lists of numbers, as dictionaries of numpy values."""
+
+    def __init__(self, dataset: Dataset):
+        if dataset._indices is not None:
+            dataset = dataset.flatten_indices()
+        self.columns = {name: _Column(dataset.data[name]) for name in dataset.column_names}
+        self.length = len(dataset)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        return {name: column[row] for name, column in self.columns.items()}
+
+    def __getitems__(self, rows: list[int]) -> list[dict[str, Any]]:
+        return [self[row] for row in rows]
+
+
+class PadRows:
+    """A collator: rows with `input_ids` `[t]`, all columns of tokens padded to the longest row, labels stacked.
+
+    Args:
+        multiple: padded lengths are multiples of it.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, multiple: int = 1):
+        self.padding = {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}
+        self.left = tokenizer.padding_side == "left"
+        self.multiple = multiple
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """`input_ids`, `attention_mask` and `token_type_ids` (if the rows have them) `[b, t]`; `labels` `[b]` or
+        `[b, c]`; numbers of other columns `[b]`."""
+        lengths = np.array([len(row["input_ids"]) for row in rows])  # [b]
+        longest = -(-max(1, lengths.max()) // self.multiple) * self.multiple
+        starts = longest - lengths if self.left else np.zeros_like(lengths)
+        batch = {}
+        for name in rows[0]:
+            if name in self.padding:
+                padded = np.full((len(rows), longest), self.padding[name], dtype=np.int64)  # [b, t]
+                for place, (row, start) in enumerate(zip(rows, starts, strict=True)):
+                    padded[place, start : start + len(row[name])] = row[name]
+                batch[name] = torch.from_numpy(padded)
+            else:
+                batch[name] = _stacked([row[name] for row in rows])
+        steps = np.arange(longest)
+        valid = (steps >= starts[:, None]) & (steps < (starts + lengths)[:, None])  # [b, t]
+        batch["attention_mask"] = torch.from_numpy(valid.astype(np.int64))
+        return batch
+
+
+def _stacked(values: list[Any]) -> Tensor:
+    stacked = torch.from_numpy(np.array(values))
+    return stacked.float() if stacked.is_floating_point() else stacked.long()

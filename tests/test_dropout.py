@@ -1,0 +1,100 @@
+"""Cheap dropout: torch's distribution, torch's generator, and attention equal to the library's."""
+
+import pytest
+import torch
+from torch import nn
+from transformers import AutoModelForSequenceClassification, BertConfig
+
+from hf_kit.dropout import ATTENTION, CheapDropout, cheapen_dropout, dropout, sdpa_with_cheap_dropout
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+def test_the_share_dropped_and_the_scale_are_those_of_torch(dtype, p):
+    torch.manual_seed(0)
+    x = torch.ones(400, 999, dtype=dtype)
+    y = dropout(x, p)
+    assert y.shape == x.shape and y.dtype == dtype
+    # Five standard deviations of a binomial share.
+    assert abs((y == 0).double().mean().item() - p) < 5 * (p * (1 - p) / x.numel()) ** 0.5
+    assert y.unique().tolist() == [0, nn.functional.dropout(x, p).max().item()]
+
+
+def test_neighbours_and_calls_are_independent():
+    torch.manual_seed(0)
+    first, second = (dropout(torch.ones(1 << 20), 0.5) / 2 for _ in range(2))
+    for other in (second, first.roll(1), first.roll(2), first.roll(3), first.roll(4)):
+        assert abs((first * other).mean().item() - 0.25) < 5 * (0.25 * 0.75 / len(first)) ** 0.5
+
+
+def test_masks_follow_the_seed_and_the_gradient_follows_the_mask():
+    x = torch.randn(7, 11, requires_grad=True)
+    torch.manual_seed(3)
+    y = dropout(x, 0.4)
+    torch.manual_seed(3)
+    assert torch.equal(y, dropout(x, 0.4))
+    y.sum().backward()
+    assert torch.equal(x.grad != 0, y != 0)
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0])
+def test_nothing_and_everything_can_be_dropped(p):
+    assert torch.equal(dropout(torch.ones(5), p), torch.ones(5) * (1 - p))
+
+
+def test_a_module_drops_in_training_only():
+    module = nn.Dropout(0.5)
+    module.__class__ = CheapDropout
+    x = torch.ones(1000)
+    assert not torch.equal(module(x), x)
+    assert torch.equal(module.eval()(x), x)
+
+
+@pytest.mark.parametrize("kind", ["none", "bool", "numbers"])
+def test_attention_is_that_of_the_library_where_nothing_happens_to_be_dropped(kind):
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, 3, 5, 4, requires_grad=True) for _ in range(3))
+    keep = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]], dtype=torch.bool)[:, None, None, :].expand(2, 1, 5, 5)
+    mask = {"none": None, "bool": keep, "numbers": torch.zeros(2, 1, 5, 5).masked_fill(~keep, -1e9)}[kind]
+    module = nn.Module()
+    module.is_causal = False
+    ours, _ = sdpa_with_cheap_dropout(module, query, key, value, mask, dropout=1e-6)
+    theirs = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2)
+    torch.testing.assert_close(ours, theirs)
+    weights = torch.randn_like(ours)
+    for a, b in zip(
+        *(torch.autograd.grad((out * weights).sum(), (query, key, value)) for out in (ours, theirs)), strict=True
+    ):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_model_keeps_its_names_its_answers_and_its_configuration(tmp_path):
+    config = BertConfig(
+        vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, num_labels=3
+    )
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_config(config)
+    batch = {
+        "input_ids": torch.randint(5, 50, (4, 9)),
+        "attention_mask": (torch.arange(9) < torch.tensor([9, 5, 3, 1])[:, None]).long(),
+    }
+    names = list(model.state_dict())
+    with torch.no_grad():
+        before = model.eval()(**batch).logits
+        cheapen_dropout(model, model)
+        torch.testing.assert_close(model(**batch).logits, before)
+        assert model.config._attn_implementation == ATTENTION
+        model.train()
+        torch.manual_seed(1)
+        drawn = model(**batch).logits
+        assert not torch.equal(drawn, before)
+        many = torch.stack([model(**batch).logits for _ in range(300)])
+    assert abs(many.mean(0) - before).max() < 0.1  # dropout moves the answers around their place
+    assert list(model.state_dict()) == names
+    assert sum(isinstance(m, CheapDropout) for m in model.modules()) == sum(
+        isinstance(m, nn.Dropout) for m in model.modules()
+    )
+    model.save_pretrained(tmp_path)
+    assert ATTENTION not in (tmp_path / "config.json").read_text()
+    again = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    assert again.config._attn_implementation == "sdpa"
