@@ -15,10 +15,10 @@ ROWS = [
     {"run", "evaluation", "prediction", "parsing", "flag_checks", "doctor"},
     {"settings", "scoring", "saved_run", "seeds"},
     {"trainer", "divergence", "progress", "report"},
-    {"lora", "families", "precision", "sampler", "stream_order", "run_folder", "word_vectors"},
+    {"lora", "families", "precision", "sampler", "stream_order", "run_folder", "word_vectors"} | {"frozen_weights"},
     {"tasks"},
     {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"}
-    | {"answers", "streaming", "truncation", "windows"},
+    | {"answers", "streaming", "truncation", "windows", "adapter_layers"},
     {"arguments", "models", "vector_file"},
     {"recipe", "console", "errors", "hub_errors"},
 ]
