@@ -15,20 +15,11 @@ ROWS = [
     {"run", "evaluation", "prediction", "parsing", "flag_checks", "doctor"},
     {"settings", "scoring", "saved_run", "seeds"},
     {"trainer", "divergence", "progress", "report"},
-    {
-        "dropout",
-        "embedding_gradient",
-        "lora",
-        "families",
-        "precision",
-        "sampler",
-        "stream_order",
-        "run_folder",
-        "word_vectors",
-    },
+    {"lora", "families", "precision", "sampler", "stream_order", "run_folder", "word_vectors"}
+    | {"dropout", "embedding_gradient", "frozen_weights", "packed_attention", "unpadding"},
     {"tasks"},
     {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"}
-    | {"answers", "collation", "streaming", "truncation", "windows"},
+    | {"adapter_layers", "answers", "collation", "streaming", "truncation", "windows"},
     {"arguments", "models", "vector_file"},
     {"recipe", "console", "errors", "hub_errors"},
 ]
