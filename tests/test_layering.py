@@ -15,7 +15,8 @@ ROWS = [
     {"run", "evaluation", "prediction", "parsing", "flag_checks", "doctor"},
     {"settings", "scoring", "saved_run", "seeds"},
     {"trainer", "divergence", "progress", "report"},
-    {"lora", "families", "precision", "sampler", "stream_order", "run_folder", "word_vectors"},
+    {"lora", "families", "precision", "sampler", "stream_order", "run_folder", "word_vectors"}
+    | {"unpadding", "packed_attention"},
     {"tasks"},
     {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"}
     | {"answers", "streaming", "truncation", "windows"},
