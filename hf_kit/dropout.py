@@ -88,10 +88,10 @@ AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 def cheapen_dropout(model: nn.Module, base: PreTrainedModel) -> None:
     """Put the cheap dropout into `model` (`base`, or what PEFT made of it), in place of `nn.Dropout` and in `sdpa`.
 
-    No parameter and no name changes.
+    For a model that is trained on a CPU. No parameter and no name changes.
     """
     for module in model.modules():
         if type(module) is nn.Dropout:
             module.__class__ = CheapDropout
-    if base.device.type == "cpu" and base.config._attn_implementation == "sdpa":
+    if base.config._attn_implementation == "sdpa":
         base.set_attn_implementation(ATTENTION)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 
+from hf_kit.collation import PadRows, TokenRows
 from hf_kit.errors import UserError
 from hf_kit.frozen_weights import linear_weights, weights_in
 from hf_kit.precision import DTYPES
@@ -124,10 +125,12 @@ def _logits(run: SavedRun, inputs: Dataset, device: torch.device, dtype: torch.d
     collate = run.task.collator(run.processor)
     lengths = row_lengths(inputs)
     order = LongestFirstSampler(lengths).order
-    inputs = inputs.select_columns([name for name in inputs.column_names if name in run.processor.model_input_names])
+    names = [name for name in inputs.column_names if name in run.processor.model_input_names]
+    inputs = inputs.select_columns(names)
+    rows = TokenRows(inputs) if isinstance(collate, PadRows) else inputs
     outputs = []
     for part in batches_by_tokens(lengths[order], BATCH_TOKENS[device.type]):
-        batch = collate([inputs[int(i)] for i in order[part]])
+        batch = collate(rows.__getitems__(order[part].tolist()))
         with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             logits = run.model(**{k: v.to(device) for k, v in batch.items()}).logits
         outputs.append(logits.float().cpu().numpy())

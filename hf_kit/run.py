@@ -142,12 +142,15 @@ def train_model(
     head = backbone.head_modules(base.model)
     model = lora.add_lora(base, arguments.lora, task.peft_task_type) if arguments.lora.use_peft else base.model
     describe_model(model, base)
-    cheapen_dropout(model, base.model)
-    if arguments.training.world_size == 1:
-        keep_row_gradients(model)
+    if arguments.training.device.type == "cpu":
+        cheapen_dropout(model, base.model)
+        if arguments.training.world_size == 1:
+            keep_row_gradients(model)
     material.begin()
     trainer = make_trainer(arguments, task, model, processor, inputs)
-    console.say(f"  {unpadding.unpad_where_it_pays(model, arguments.training)}")
+    padding = unpadding.unpad_where_it_pays(model, arguments.training)
+    if arguments.training.device.type == "cuda":
+        console.say(f"  {padding}")
 
     console.heading("Training")
     trained = fit(trainer, checkpoint or run_folder.last_checkpoint(folder))
