@@ -173,6 +173,13 @@ class KitTrainingArguments(Seq2SeqTrainingArguments):
             "choices": ["group_by_length", "random", "sequential"],
         },
     )
+    max_tokens_per_batch: int | None = field(
+        default=None,
+        metadata={
+            "help": "Padded tokens per device and batch in training, instead of a number of rows: few long texts or "
+            "many short ones."
+        },
+    )
     restore_callback_states_from_checkpoint: bool = field(
         default=True, metadata={"help": "A resumed run goes on with early stopping's count."}
     )

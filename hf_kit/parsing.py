@@ -86,6 +86,7 @@ def _check_values(arguments: Arguments) -> None:
         "early_stopping_patience": training.early_stopping_patience,
         "num_seeds": training.num_seeds,
         "per_device_train_batch_size": training.per_device_train_batch_size,
+        "max_tokens_per_batch": training.max_tokens_per_batch,
         "per_device_eval_batch_size": training.per_device_eval_batch_size,
         "gradient_accumulation_steps": training.gradient_accumulation_steps,
         "num_train_epochs": training.num_train_epochs,
@@ -98,6 +99,14 @@ def _check_values(arguments: Arguments) -> None:
         raise UserError(f"--label_smoothing_factor is {training.label_smoothing_factor}; allowed: 0 up to below 1")
     if training.early_stopping_patience and training.eval_strategy == "no":
         raise UserError("--early_stopping_patience needs evaluations: leave --eval_strategy at epoch or set steps")
+    if training.max_tokens_per_batch:
+        if data.streaming:
+            raise UserError("--max_tokens_per_batch needs all lengths beforehand; leave --streaming out, or the budget")
+        if training.train_sampling_strategy != "group_by_length":
+            raise UserError(
+                f"--max_tokens_per_batch sorts rows by length, and --train_sampling_strategy is "
+                f"{training.train_sampling_strategy}; leave one of them out"
+            )
     if training.num_seeds > 1 and (training.resume_from_checkpoint or "true").lower() != "true":
         raise UserError(
             f"--resume_from_checkpoint {training.resume_from_checkpoint} is one model's, and --num_seeds asks for "

@@ -17,7 +17,7 @@ from hf_kit.collation import PadRows, TokenRows
 from hf_kit.errors import UserError
 from hf_kit.frozen_weights import linear_weights, weights_in
 from hf_kit.precision import DTYPES
-from hf_kit.sampler import LongestFirstSampler, row_lengths
+from hf_kit.sampler import LongestFirstSampler, cuts_by_tokens, row_lengths
 from hf_kit.saved_run import SavedRun
 from hf_kit.windows import average_windows
 
@@ -103,19 +103,6 @@ def _with_inputs(
         yield from ((rows, inputs.result()) for rows, inputs in waiting)
 
 
-def batches_by_tokens(lengths: np.ndarray, most: int) -> Iterator[slice]:
-    """Where to cut rows into batches of at most `most` padded tokens, at least one row each.
-
-    Args:
-        lengths: tokens per row, `[n]`, falling: the first row of a batch is its longest.
-    """
-    start = 0
-    while start < len(lengths):
-        stop = start + max(1, most // max(1, int(lengths[start])))
-        yield slice(start, stop)
-        start = stop
-
-
 def _logits(run: SavedRun, inputs: Dataset, device: torch.device, dtype: torch.dtype) -> np.ndarray:
     """Raw outputs for the rows of `inputs`, `[n, ...]` in float32, in their order.
 
@@ -129,7 +116,7 @@ def _logits(run: SavedRun, inputs: Dataset, device: torch.device, dtype: torch.d
     inputs = inputs.select_columns(names)
     rows = TokenRows(inputs) if isinstance(collate, PadRows) else inputs
     outputs = []
-    for part in batches_by_tokens(lengths[order], BATCH_TOKENS[device.type]):
+    for part in cuts_by_tokens(lengths[order], BATCH_TOKENS[device.type]):
         batch = collate(rows.__getitems__(order[part].tolist()))
         with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             logits = run.model(**{k: v.to(device) for k, v in batch.items()}).logits

@@ -24,7 +24,7 @@ from hf_kit.errors import UserError, nearest
 from hf_kit.frozen_weights import frozen_linear_weights, weights_in
 from hf_kit.precision import DTYPES
 from hf_kit.progress import EvaluationLines, Progress
-from hf_kit.sampler import bucketed_order, padding_share, row_lengths
+from hf_kit.sampler import TokenBudgetBatches, bucketed_order, padding_share, row_lengths
 from hf_kit.streaming import TokenizedStream, check_streaming
 from hf_kit.tasks import find_task
 from hf_kit.tasks.task import Prepared, Task
@@ -264,14 +264,20 @@ def describe_batches(arguments: Arguments, train: Any) -> None:
     if lengths is None or arguments.training.train_sampling_strategy != "group_by_length":
         return
     training = arguments.training
-    step = training.train_batch_size * training.world_size * training.gradient_accumulation_steps
-    order = bucketed_order(lengths, step, training.seed, 0)
-    share = padding_share(lengths, order, training.train_batch_size)
     of = f"of the first {len(lengths):,}: " if len(lengths) < len(train) else ""
-    console.say(
-        f"  {of}{lengths.mean():.1f} tokens a row (longest {lengths.max()}), {step} rows a step by length: "
-        f"{share:.1%} of the positions are padding"
-    )
+    rows = f"  {of}{lengths.mean():.1f} tokens a row (longest {lengths.max()}), "
+    if training.max_tokens_per_batch:
+        batches = list(TokenBudgetBatches(lengths, training.max_tokens_per_batch, training.seed, training.world_size))
+        sizes = [len(batch) for batch in batches]
+        padded = sum(int(lengths[batch].max()) * len(batch) for batch in batches)
+        step = f"{min(sizes)} to {max(sizes)} rows a batch"
+        share = 1 - int(lengths.sum()) / padded
+    else:
+        count = training.train_batch_size * training.world_size * training.gradient_accumulation_steps
+        order = bucketed_order(lengths, count, training.seed, 0)
+        step = f"{count} rows a step"
+        share = padding_share(lengths, order, training.train_batch_size)
+    console.say(f"{rows}{step} by length: {share:.1%} of the positions are padding")
 
 
 def make_trainer(arguments: Arguments, task: Task, model: Any, processor: Any, inputs: dict[str, Any]) -> KitTrainer:

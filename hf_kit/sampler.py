@@ -68,6 +68,57 @@ class LengthBucketSampler(Sampler[int]):
         return iter(bucketed_order(self.lengths, self.batch_size, self.seed, self.epoch).tolist())
 
 
+def cuts_by_tokens(lengths: Sequence[int], most: int) -> Iterator[slice]:
+    """Where to cut rows into batches of at most `most` padded tokens, at least one row each.
+
+    Args:
+        lengths: tokens per row, `[n]`, falling: the first row of a batch is its longest.
+    """
+    start = 0
+    while start < len(lengths):
+        stop = start + max(1, most // max(1, int(lengths[start])))
+        yield slice(start, stop)
+        start = stop
+
+
+class TokenBudgetBatches(Sampler[list[int]]):
+    """Batches of at most `max_tokens` padded tokens: few rows of long texts, many of short ones.
+
+    Rows of nearly equal length stand together, those of equal length in random order, and batches are shuffled. How
+    many batches there are, and of which sizes, is the same in every epoch.
+
+    Args:
+        lengths: tokens per row, `[n]`.
+        multiple: the number of batches is made a multiple of it, by halving the ones with the most rows: processes
+            that take turns then have equally many.
+    """
+
+    def __init__(self, lengths: Sequence[int], max_tokens: int, seed: int, multiple: int = 1):
+        self.lengths = np.asarray(lengths)
+        self.seed = seed
+        self.epoch = 0
+        falling = -np.sort(-self.lengths)
+        sizes = [len(falling[cut]) for cut in cuts_by_tokens(falling, max_tokens)]
+        while len(sizes) % multiple and max(sizes) > 1:
+            largest = int(np.argmax(sizes))
+            sizes[largest : largest + 1] = [sizes[largest] // 2, sizes[largest] - sizes[largest] // 2]
+        self.ends = np.cumsum(sizes)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rng = np.random.default_rng((self.seed, self.epoch))
+        order = rng.permutation(len(self.lengths))
+        order = order[np.argsort(-self.lengths[order], kind="stable")]
+        batches = np.split(order, self.ends[:-1])
+        for i in rng.permutation(len(batches)):
+            yield batches[i].tolist()
+
+
 class LongestFirstSampler(Sampler[int]):
     """Rows for evaluation from the longest to the shortest: little padding, and memory runs out at once or never.
 

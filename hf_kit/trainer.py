@@ -3,7 +3,7 @@
 - The loss is the task's, divided by the item count of the whole optimizer step, so that gradient accumulation and more
   processes change nothing (see `loss.py`).
 - Batches are bucketed by length (see `sampler.py`, and `stream_order.py` for streamed rows), also in evaluation, where
-  predictions come back in row order.
+  predictions come back in row order. They hold as many rows each, or with `--max_tokens_per_batch` as many tokens.
 - A loss that is no number ends the run before it spoils the weights (see `divergence.py`).
 - No `training_args.bin` is written: it is a pickle, and it would hold a token.
 """
@@ -22,7 +22,7 @@ from transformers.trainer_utils import PredictionOutput
 from hf_kit import console
 from hf_kit.collation import PadRows, TokenRows
 from hf_kit.divergence import Divergence
-from hf_kit.sampler import LengthBucketSampler, LongestFirstSampler, row_lengths
+from hf_kit.sampler import LengthBucketSampler, LongestFirstSampler, TokenBudgetBatches, row_lengths
 from hf_kit.stream_order import WindowedRows
 from hf_kit.streaming import TokenizedStream
 from hf_kit.tasks.task import Task
@@ -98,22 +98,41 @@ class KitTrainer(Seq2SeqTrainer):
                 dataset,
                 batch_size * args.world_size,
                 args.gradient_accumulation_steps,
-                args.seed if args.data_seed is None else args.data_seed,
+                self._order_seed,
                 args.train_sampling_strategy,
                 args.dataloader_drop_last,
             )
         elif lengths is not None and self.args.train_sampling_strategy == "group_by_length":
             if is_training:
-                seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
                 # The rows of one optimizer step: however they are dealt out, a step sees the same ones.
                 step = batch_size * self.args.world_size * self.args.gradient_accumulation_steps
-                sampler = LengthBucketSampler(lengths, step, seed)
+                sampler = LengthBucketSampler(lengths, step, self._order_seed)
             else:
                 sampler = LongestFirstSampler(lengths)
             sampler_fn = lambda _: sampler  # noqa: E731
         if isinstance(dataset, Dataset) and isinstance(self.data_collator, PadRows):
             dataset = TokenRows(self._remove_unused_columns(dataset, description))
+        if is_training and lengths is not None and self.args.max_tokens_per_batch:
+            return self._token_budget_dataloader(dataset, lengths)
         return super()._get_dataloader(dataset, description, batch_size, sampler_fn, is_training, dataloader_key)
+
+    @property
+    def _order_seed(self) -> int:
+        return self.args.seed if self.args.data_seed is None else self.args.data_seed
+
+    def _token_budget_dataloader(self, dataset: Any, lengths: np.ndarray) -> DataLoader:
+        """The training rows in batches of `--max_tokens_per_batch`."""
+        args = self.args
+        batches = TokenBudgetBatches(lengths, args.max_tokens_per_batch, self._order_seed, args.world_size)
+        self.accelerator.even_batches = False  # it fills up batches of one size; here all processes have as many
+        workers = {"num_workers": args.dataloader_num_workers, "pin_memory": args.dataloader_pin_memory}
+        if args.dataloader_num_workers:
+            workers |= {
+                "prefetch_factor": args.dataloader_prefetch_factor,
+                "persistent_workers": args.dataloader_persistent_workers,
+            }
+        loader = DataLoader(dataset, batch_sampler=batches, collate_fn=self.data_collator, **workers)
+        return self.accelerator.prepare(loader)
 
     def _get_eval_sampler(self, eval_dataset):
         # The parent would shuffle rows into length groups; without lengths they stay in their order.

@@ -3,7 +3,6 @@
 import json
 import os
 
-import numpy as np
 import pytest
 import torch
 from tiny import FAMILIES, reviews, write_csv
@@ -11,7 +10,7 @@ from tiny import FAMILIES, reviews, write_csv
 from hf_kit import prediction
 from hf_kit.cli import _lines, main
 from hf_kit.errors import UserError
-from hf_kit.prediction import batches_by_tokens, predict
+from hf_kit.prediction import predict
 from hf_kit.saved_run import open_run
 
 TEXTS = [text for text, _ in reviews(40, seed=5)]
@@ -30,15 +29,6 @@ def folder(tmp_path_factory):
 
 def scores(answers) -> list[float]:
     return [answer["scores"]["good"] for _, answer in answers]
-
-
-def test_a_batch_holds_as_many_rows_as_its_longest_leaves_room_for():
-    lengths = np.sort(np.random.default_rng(0).integers(0, 600, 500))[::-1]
-    parts = list(batches_by_tokens(lengths, 512))
-    assert np.concatenate([lengths[part] for part in parts]).tolist() == lengths.tolist()
-    sizes = [len(lengths[part]) for part in parts]
-    assert all(size == 1 or size * lengths[part.start] <= 512 for size, part in zip(sizes, parts, strict=True))
-    assert sizes[0] == 1 and max(sizes) > 10
 
 
 def test_bf16_agrees_with_float32_and_leaves_the_model_as_it_was(folder, monkeypatch):

@@ -1,7 +1,16 @@
+from itertools import chain
+
 import numpy as np
 import pytest
 
-from hf_kit.sampler import LengthBucketSampler, LongestFirstSampler, bucketed_order, padding_share
+from hf_kit.sampler import (
+    LengthBucketSampler,
+    LongestFirstSampler,
+    TokenBudgetBatches,
+    bucketed_order,
+    cuts_by_tokens,
+    padding_share,
+)
 
 LENGTHS = np.random.default_rng(1).integers(1, 200, size=1003)
 
@@ -58,3 +67,35 @@ def test_longest_first_can_be_undone():
     order = list(sampler)
     assert (np.diff(LENGTHS[order]) <= 0).all()
     assert (np.asarray(order)[np.argsort(sampler.order)] == np.arange(len(LENGTHS))).all()
+
+
+def test_a_batch_holds_as_many_rows_as_its_longest_leaves_room_for():
+    lengths = -np.sort(-np.random.default_rng(0).integers(0, 600, 500))
+    parts = list(cuts_by_tokens(lengths, 512))
+    assert np.concatenate([lengths[part] for part in parts]).tolist() == lengths.tolist()
+    sizes = [len(lengths[part]) for part in parts]
+    assert all(size == 1 or size * lengths[part.start] <= 512 for size, part in zip(sizes, parts, strict=True))
+    assert sizes[0] == 1 and max(sizes) > 10
+
+
+def test_token_budgets_give_every_row_once_and_the_same_sizes_in_every_epoch():
+    batches = TokenBudgetBatches(LENGTHS, 2000, seed=0)
+    epochs = []
+    for epoch in (0, 1):
+        batches.set_epoch(epoch)
+        epochs.append(list(batches))
+        assert sorted(chain.from_iterable(epochs[-1])) == list(range(len(LENGTHS)))
+        assert len(epochs[-1]) == len(batches)
+        assert all(LENGTHS[rows].max() * len(rows) <= 2000 for rows in epochs[-1])
+    assert epochs[0] != epochs[1]
+    assert sorted(map(len, epochs[0])) == sorted(map(len, epochs[1]))
+    assert max(map(len, epochs[0])) > 4 * min(map(len, epochs[0]))
+    sizes = np.array([len(rows) for rows in epochs[0]])
+    assert abs(np.corrcoef(sizes[:-1], sizes[1:])[0, 1]) < 0.3  # not from long to short
+
+
+def test_processes_get_equally_many_batches():
+    for processes in (2, 3, 7):
+        batches = TokenBudgetBatches(LENGTHS, 2000, seed=0, multiple=processes)
+        assert len(batches) % processes == 0
+        assert sorted(chain.from_iterable(batches)) == list(range(len(LENGTHS)))

@@ -1,5 +1,7 @@
 """The trainer: accumulation changes nothing, predictions come back in row order, no pickle of arguments is written."""
 
+from itertools import chain
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,6 @@ from tiny import FAMILIES
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
-    DataCollatorWithPadding,
     TrainerCallback,
     set_seed,
 )
@@ -73,7 +74,7 @@ def make_trainer(family: str, task: TextClassification, rows: Dataset, batch_siz
         args=args,
         train_dataset=rows,
         processing_class=tokenizer,
-        data_collator=DataCollatorWithPadding(tokenizer),
+        data_collator=task.collator(tokenizer),
     )
 
 
@@ -147,6 +148,26 @@ def test_training_visits_every_row_once_an_epoch_in_buckets_of_length(monkeypatc
         orders.append([tuple(row[row.ne(0)].tolist()) for batch in batches for row in batch])
     assert sorted(orders[0]) == sorted(orders[1]) == sorted(tuple(ids) for ids in rows["input_ids"])
     assert orders[0] != orders[1]
+
+
+def test_a_token_budget_trains_on_every_row_once_an_epoch():
+    rows = make_rows(SINGLE, 64)
+    trainer = make_trainer("hf_kit_lstm", make_task(SINGLE), rows, num_train_epochs=2, max_tokens_per_batch=40)
+    seen: list[list[tuple]] = []
+    monitor = trainer.training_step
+
+    def note(model, inputs, *args):
+        seen.append([tuple(ids[ids.ne(0)].tolist()) for ids in inputs["input_ids"]])
+        assert inputs["input_ids"].numel() <= 40
+        return monitor(model, inputs, *args)
+
+    trainer.training_step = note
+    trainer.train()
+    assert trainer.state.epoch == 2 and trainer.state.global_step == len(seen)
+    half = len(seen) // 2
+    epochs = [list(chain.from_iterable(part)) for part in (seen[:half], seen[half:])]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(tuple(ids) for ids in rows["input_ids"])
+    assert epochs[0] != epochs[1]
 
 
 def test_saving_writes_no_pickle(tmp_path):
