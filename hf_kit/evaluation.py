@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from transformers import ProgressCallback
 
-from hf_kit import console, report
+from hf_kit import console, report, unpadding
 from hf_kit.arguments import DATA_SOURCES, KitTrainingArguments
 from hf_kit.data import check_sources, load_splits, naming_files
 from hf_kit.errors import UserError
@@ -88,6 +88,7 @@ def evaluate(run_name: str, data: EvaluateArguments, flags: Any = None) -> dict[
             processing_class=run.processor,
             data_collator=run.task.collator(run.processor),
         )
+        unpadding.unpad_where_it_pays(run.model, training)
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(Progress)
         if data.windows:

@@ -14,7 +14,7 @@ import transformers
 from transformers import EarlyStoppingCallback, PreTrainedConfig, PrinterCallback, ProgressCallback, set_seed
 
 import hf_kit
-from hf_kit import backbone, console, lora, report, run_folder, scoring, seeds, settings, word_vectors
+from hf_kit import backbone, console, lora, report, run_folder, scoring, seeds, settings, unpadding, word_vectors
 from hf_kit.arguments import DATA_SOURCES, NOT_IN_FINGERPRINT, Arguments
 from hf_kit.data import DataChecks, check_sources, load_splits, naming_files, show_checks
 from hf_kit.data.quiet import quiet
@@ -145,6 +145,7 @@ def train_model(
         keep_row_gradients(model)
     material.begin()
     trainer = make_trainer(arguments, task, model, processor, inputs)
+    console.say(f"  {unpadding.unpad_where_it_pays(model, arguments.training)}")
 
     console.heading("Training")
     trained = fit(trainer, checkpoint or run_folder.last_checkpoint(folder))
