@@ -183,6 +183,22 @@ def test_inference_mode_and_bf16_autocast(packed_texts):
     assert len(packed_texts) == 4
 
 
+def test_autocast_reaches_the_kernel_as_it_reaches_scaled_dot_product_attention(monkeypatch):
+    seen = []
+
+    def record(query, key, value, *args):
+        seen.append({query.dtype, key.dtype, value.dtype})
+        return plain_attention(query, key, value, *args)
+
+    monkeypatch.setattr(unpadding, "plain_attention", record)
+    model = make_model("bert")
+    for layer in model.bert.encoder.layer:  # an adapter, say, that computes in float32
+        layer.attention.self.query.register_forward_hook(lambda module, args, out: out.float())
+    with torch.autocast("cpu", torch.bfloat16):
+        unpadded(model)(**make_batch())
+    assert seen == [{torch.bfloat16}] * 2
+
+
 def test_training_with_dropout_keeps_its_rate(monkeypatch):
     rates = []
 
@@ -280,6 +296,9 @@ def test_the_choice_and_its_reason(tmp_path, monkeypatch):
     assert "no kernel image" in unpadding.unpad_where_it_pays(model, training)
     assert model.config._attn_implementation == "sdpa"
     monkeypatch.setattr(unpadding, "kernel_fault", lambda *_: "")
+    training.torch_compile = True
+    assert "--torch_compile" in unpadding.unpad_where_it_pays(model, training)
+    training.torch_compile = False
     assert unpadding.unpad_where_it_pays(model, training).startswith("padding is not computed")
     assert model.config._attn_implementation == unpadding.ATTENTION
 
