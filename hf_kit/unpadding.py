@@ -112,9 +112,7 @@ def _pack(stack: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple,
     if tokens == b * t:
         inputs["attention_mask"] = None
     # Heads read the first position, whatever stands there: padding on the left is computed as ever.
-    elif begun < b or not _can_run_packed(hidden) or _shows_layers(stack, inputs):
-        inputs["attention_mask"] = mask[:, None, None, :].expand(b, 1, t, t)
-    else:
+    elif begun == b and _can_run_packed(hidden) and not _shows_layers(stack, inputs):
         packing = Packing.of(mask)
         hidden = hidden.flatten(0, 1).index_select(0, packing.tokens)[None]
         inputs |= {"hidden_states": hidden, "attention_mask": None, "packing": packing}
@@ -170,6 +168,8 @@ def _attend(
 ) -> tuple[torch.Tensor, None]:
     """The attention of every layer: `[b, heads, t, head size]` in, `[b, t, heads, head size]` out; packed, b is 1."""
     if packing is None:
+        if attention_mask is not None and attention_mask.dim() == 2:
+            attention_mask = attention_mask[:, None, None, :].expand(-1, 1, query.shape[2], -1)
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )

@@ -136,6 +136,15 @@ def test_what_shows_the_layers_is_padded(packed_texts):
     assert not packed_texts
 
 
+def test_another_model_of_the_same_configuration_is_padded(packed_texts):
+    model = make_model("bert")
+    other = type(model)(model.config).eval()
+    logits = other(**make_batch()).logits
+    unpadding.unpad(model)
+    torch.testing.assert_close(other(**make_batch()).logits, logits)
+    assert not packed_texts
+
+
 def test_a_mask_of_the_callers_own_is_kept(packed_texts):
     model = make_model("bert")
     batch = make_batch()
