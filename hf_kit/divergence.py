@@ -7,7 +7,8 @@ What is looked at, and what it costs:
   come too late. Transformers' own filter (`logging_nan_inf_filter`), which waits for the device twice a micro-batch and
   hides the loss from the log only, is off instead;
 - with fp16's loss scaling the loss alone: its gradients overflow now and then, and the scaler skips those steps;
-- all weights, before each evaluation and checkpoint and at the end: a step along finite gradients can overflow as well.
+- all weights under training, before each evaluation and checkpoint and at the end: a step along finite gradients can
+  overflow as well.
 """
 
 from pathlib import Path
@@ -111,7 +112,7 @@ class Divergence(TrainerCallback):
 
 def check_weights(model: nn.Module, step: int, training: TrainingArguments) -> None:
     """Raises: UserError: one of the weights that `step` left is NaN or infinite."""
-    names, weights = zip(*model.named_parameters(), strict=True)
+    names, weights = zip(*((name, p) for name, p in model.named_parameters() if p.requires_grad), strict=True)
     finite = torch.stack([torch.isfinite(weight).all() for weight in weights]).tolist()
     wrong = [name for name, good in zip(names, finite, strict=True) if not good]
     if wrong:

@@ -14,6 +14,7 @@ from safetensors import safe_open
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from hf_kit.adapter_layers import lighten_adapters
 from hf_kit.arguments import LoraArguments
 from hf_kit.backbone import Backbone, head_modules
 from hf_kit.errors import UserError, nearest
@@ -102,6 +103,7 @@ def add_lora(backbone: Backbone, arguments: LoraArguments, task_type: str) -> Pe
         ) from None
     if not any("lora_A" in name for name, _ in peft_model.named_parameters()):
         raise UserError(f"LoRA: {modules or parameters} match nothing in {model.config.model_type}")
+    lighten_adapters(peft_model)
     return peft_model
 
 

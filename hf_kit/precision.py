@@ -12,6 +12,8 @@ import torch
 # Activations beyond 65,504 have been reported for these: T5 (huggingface/transformers#9295 and #10956), and the
 # families trained in bf16 from the start.
 OVERFLOWS_FP16 = frozenset({"t5", "mt5", "umt5", "longt5", "gemma", "gemma2", "gemma3_text", "deberta-v2", "m2m_100"})
+# What each of accelerate's words computes in.
+DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)

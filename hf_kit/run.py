@@ -21,6 +21,8 @@ from hf_kit.data.quiet import quiet
 from hf_kit.dropout import cheapen_dropout
 from hf_kit.embedding_gradient import keep_row_gradients
 from hf_kit.errors import UserError, nearest
+from hf_kit.frozen_weights import frozen_linear_weights, weights_in
+from hf_kit.precision import DTYPES
 from hf_kit.progress import EvaluationLines, Progress
 from hf_kit.sampler import bucketed_order, padding_share, row_lengths
 from hf_kit.streaming import TokenizedStream, check_streaming
@@ -338,7 +340,8 @@ def fit(trainer: KitTrainer, checkpoint: Path | None) -> dict[str, Any]:
     if checkpoint:
         console.say(f"continuing from {checkpoint}")
     started = time.monotonic()
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with weights_in(DTYPES[trainer.args.mixed_precision], frozen_linear_weights(trainer.model)):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     trained, total = lora.trainable_share(trainer.model)
     return {
         "seconds": round(time.monotonic() - started, 1),

@@ -18,6 +18,7 @@ ROWS = [
     {
         "dropout",
         "embedding_gradient",
+        "frozen_weights",
         "lora",
         "families",
         "precision",
@@ -28,7 +29,7 @@ ROWS = [
     },
     {"tasks"},
     {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"}
-    | {"answers", "collation", "streaming", "truncation", "windows"},
+    | {"adapter_layers", "answers", "collation", "streaming", "truncation", "windows"},
     {"arguments", "models", "vector_file"},
     {"recipe", "console", "errors", "hub_errors"},
 ]
