@@ -3,8 +3,10 @@
 import argparse
 import json
 import os
+import select
 import sys
 from collections.abc import Iterator
+from typing import BinaryIO
 
 from hf_kit import __version__, console
 from hf_kit.errors import UserError, nearest
@@ -101,6 +103,11 @@ def predict(argv: list[str]) -> None:
     parser.add_argument(
         "--windows", action="store_true", help="read long texts whole, in overlapping windows, and average their logits"
     )
+    parser.add_argument(
+        "--bf16",
+        type=_yes_or_no,
+        help="compute in bf16; False: in float32; unset: in float32 if the run was, else the best that the device has",
+    )
     parser.error = _argument_error
     if not argv or not argv[0]:
         raise UserError('which run? hf-kit predict RUN "a text"')
@@ -117,8 +124,15 @@ def predict(argv: list[str]) -> None:
 
     run = open_run(flags.run)
     rows = _rows(flags, run.task)
-    for row, answer in predict_rows(run, rows, windows=flags.windows):
+    for row, answer in predict_rows(run, rows, windows=flags.windows, bf16=flags.bf16):
         print(json.dumps(row | answer, ensure_ascii=False) if flags.json else run.task.line(row, answer), flush=True)
+
+
+def _yes_or_no(word: str) -> bool:
+    """As the flags of `hf-kit train` read it."""
+    if word.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{word!r} is neither True nor False")
+    return word.lower() == "true"
 
 
 def _check_inputs(flags: argparse.Namespace) -> None:
@@ -178,11 +192,34 @@ def _rows(flags: argparse.Namespace, task) -> Iterator:
     else:
         if sys.stdin.isatty():
             console.say("one text a line; Ctrl-D ends")
-        for number, line in enumerate(sys.stdin.buffer, start=1):
+        number = 0
+        for line in _lines(sys.stdin.buffer):
+            number += line is not None
             try:
-                yield line.decode("utf-8").rstrip("\r\n")
+                yield line if line is None else line.decode("utf-8").rstrip("\r\n")
             except UnicodeDecodeError as reason:
                 raise UserError(f"standard input, line {number}: not UTF-8 ({reason.reason})") from None
+
+
+def _lines(stream: BinaryIO) -> Iterator[bytes | None]:
+    """The lines of a stream; None where the next one is not there yet."""
+    try:
+        descriptor = stream.fileno()
+    except OSError:  # not of the operating system, so nothing to wait for
+        yield from stream
+        return
+    rest = b""
+    while True:
+        # Long enough for a program that writes steadily, too short to be noticed.
+        if not select.select([descriptor], [], [], 0.02)[0]:
+            yield None
+        data = os.read(descriptor, 1 << 16)
+        if not data:
+            break
+        *lines, rest = (rest + data).split(b"\n")
+        yield from lines
+    if rest:
+        yield rest
 
 
 if __name__ == "__main__":

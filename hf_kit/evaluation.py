@@ -1,6 +1,5 @@
 """Scores of a saved run on other rows, computed as the run itself computed its own."""
 
-import os
 import tempfile
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -12,7 +11,6 @@ from hf_kit import console, report
 from hf_kit.arguments import DATA_SOURCES, KitTrainingArguments
 from hf_kit.data import check_sources, load_splits, naming_files
 from hf_kit.errors import UserError
-from hf_kit.precision import choose_precision
 from hf_kit.progress import Progress
 from hf_kit.saved_run import open_run
 from hf_kit.scoring import plain_scores
@@ -72,15 +70,7 @@ def evaluate(run_name: str, data: EvaluateArguments, flags: Any = None) -> dict[
             save_strategy="no",
             load_best_model_at_end=False,
         )
-        precision = choose_precision(
-            run.model.config.model_type,
-            # A run in fp32 is scored in fp32; one in less, in the best that this device has.
-            bf16=False if run.facts["precision"] == "no" else None,
-            fp16=None,
-            launched=os.environ.get("ACCELERATE_MIXED_PRECISION", ""),
-            use_cpu=training.use_cpu,
-        )
-        training.mixed_precision = precision.mixed_precision
+        training.mixed_precision = run.precision(use_cpu=training.use_cpu).mixed_precision
         trainer = KitTrainer(
             task=run.task,
             model=run.model,

@@ -1,16 +1,28 @@
-"""Answers for new inputs from a saved run: in the inputs' order, batches by length, memory constant in their number."""
+"""Answers for new inputs from a saved run: in the inputs' order, batches by length, memory constant in their number.
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+Inputs are taken in blocks. The rows of a block are sorted by length and cut into batches of about equally many tokens,
+so that hardly anything is padding; while the model computes one block, a thread tokenizes the next.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import torch
+from datasets import Dataset
 
 from hf_kit.errors import UserError
+from hf_kit.frozen_weights import linear_weights, weights_in
+from hf_kit.precision import DTYPES
 from hf_kit.sampler import LongestFirstSampler, row_lengths
 from hf_kit.saved_run import SavedRun
 from hf_kit.windows import average_windows
+
+# Padded tokens per forward pass. On a CPU few, so that what a layer leaves behind for the next one stays in its cache;
+# a GPU wants to be filled.
+BATCH_TOKENS = {"cpu": 4096, "cuda": 65536, "mps": 16384}
 
 
 def best_device() -> torch.device:
@@ -20,41 +32,105 @@ def best_device() -> torch.device:
 
 
 def predict(
-    run: SavedRun, items: Iterable[Any], batch_size: int = 64, block: int = 2048, windows: bool = False
+    run: SavedRun,
+    items: Iterable[Any],
+    block: int = 2048,
+    windows: bool = False,
+    bf16: bool | None = None,
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Yield `(input row, answer)` for every input, in order, computed in float32.
+    """Yield `(input row, answer)` for every input, in order.
 
     Args:
-        items: what `Task.input_row` takes: for text classification a text, a pair of texts or a dictionary of them.
-        batch_size: rows per forward pass.
-        block: rows tokenized and sorted by length together; 1 answers each line of a live stream at once.
+        items: what `Task.input_row` takes: for text classification a text, a pair of texts or a dictionary of them; or
+            None, where there are no more for now: what came before it is answered before the next one is asked for.
+        block: rows tokenized and sorted by length together; 1 answers each before the next one is asked for.
         windows: read an input too long for the model whole, in overlapping windows, and average their logits.
+        bf16: see `SavedRun.precision`; False computes in float32.
 
     Raises:
         UserError: an input that this model does not read; `windows` with a task that reads its inputs whole.
     """
     device = best_device()
     run.model.to(device)
-    collate = run.task.collator(run.processor)
+    dtype = DTYPES[run.precision(bf16=bf16, use_cpu=device.type == "cpu").mixed_precision]
     preprocess = run.task.preprocess_windows if windows else run.task.preprocess
-    items = iter(items)
-    while rows := [run.task.input_row(item) for item in islice(items, block)]:
-        inputs, _ = preprocess(run.task.input_dataset(rows), run.processor, "input", cached=False)
-        row = np.asarray(inputs["row"][:]) if windows else None
-        order = LongestFirstSampler(row_lengths(inputs)).order
-        names = [n for n in inputs.column_names if n in run.processor.model_input_names]
-        inputs = inputs.select_columns(names)
-        outputs = []
-        for start in range(0, len(order), batch_size):
-            batch = collate([inputs[int(i)] for i in order[start : start + batch_size]])
-            with torch.inference_mode():
-                logits = run.model(**{k: v.to(device) for k, v in batch.items()}).logits
-            outputs.append(logits.float().cpu().numpy())
-            if not np.isfinite(outputs[-1]).all():
-                raise UserError(
-                    f"the model in {run.folder} answers with numbers that are NaN or infinite: it is damaged"
-                )
-        predictions = np.concatenate(outputs)[np.argsort(order)]
-        if windows:
-            predictions = average_windows(predictions, row, len(rows))
-        yield from zip(rows, run.task.decode(predictions), strict=True)
+
+    def inputs_of(rows: list[dict[str, Any]]) -> Dataset:
+        return preprocess(run.task.input_dataset(rows), run.processor, "input", cached=False)[0]
+
+    rows_read = (item if item is None else run.task.input_row(item) for item in items)
+    with weights_in(dtype, linear_weights(run.model)):
+        for rows, inputs in _with_inputs(_blocks(rows_read, block), inputs_of, block):
+            predictions = _logits(run, inputs, device, dtype)
+            if windows:
+                predictions = average_windows(predictions, np.asarray(inputs["row"][:]), len(rows))
+            yield from zip(rows, run.task.decode(predictions), strict=True)
+
+
+def _blocks(rows: Iterable[dict | None], size: int) -> Iterator[list[dict]]:
+    """Up to `size` rows at a time; a None ends a block before it is full."""
+    block = []
+    for row in rows:
+        if row is not None:
+            block.append(row)
+        if block and (row is None or len(block) == size):
+            yield block
+            block = []
+    if block:
+        yield block
+
+
+def _with_inputs(
+    blocks: Iterator[list[dict]], inputs_of: Callable[[list[dict]], Dataset], size: int
+) -> Iterator[tuple[list[dict], Dataset]]:
+    """Each block with its model inputs; those of a full block are made while the one before it is used.
+
+    A block that is not full, or of one row, is not kept waiting for the next. All blocks are read by the caller's
+    thread: a thread that waits for a live stream could not be stopped.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        waiting = deque()
+        try:
+            for rows in blocks:
+                waiting.append((rows, thread.submit(inputs_of, rows)))
+                while len(waiting) > (1 if 1 < len(rows) == size else 0):
+                    yield waiting[0][0], waiting[0][1].result()
+                    waiting.popleft()
+        except UserError:  # about a later input; those before it are answered first
+            yield from ((rows, inputs.result()) for rows, inputs in waiting)
+            raise
+        yield from ((rows, inputs.result()) for rows, inputs in waiting)
+
+
+def batches_by_tokens(lengths: np.ndarray, most: int) -> Iterator[slice]:
+    """Where to cut rows into batches of at most `most` padded tokens, at least one row each.
+
+    Args:
+        lengths: tokens per row, `[n]`, falling: the first row of a batch is its longest.
+    """
+    start = 0
+    while start < len(lengths):
+        stop = start + max(1, most // max(1, int(lengths[start])))
+        yield slice(start, stop)
+        start = stop
+
+
+def _logits(run: SavedRun, inputs: Dataset, device: torch.device, dtype: torch.dtype) -> np.ndarray:
+    """Raw outputs for the rows of `inputs`, `[n, ...]` in float32, in their order.
+
+    Raises:
+        UserError: an output is no number.
+    """
+    collate = run.task.collator(run.processor)
+    lengths = row_lengths(inputs)
+    order = LongestFirstSampler(lengths).order
+    inputs = inputs.select_columns([name for name in inputs.column_names if name in run.processor.model_input_names])
+    outputs = []
+    for part in batches_by_tokens(lengths[order], BATCH_TOKENS[device.type]):
+        batch = collate([inputs[int(i)] for i in order[part]])
+        with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            logits = run.model(**{k: v.to(device) for k, v in batch.items()}).logits
+        outputs.append(logits.float().cpu().numpy())
+        if not np.isfinite(outputs[-1]).all():
+            raise UserError(f"the model in {run.folder} answers with numbers that are NaN or infinite: it is damaged")
+    return np.concatenate(outputs)[np.argsort(order)]

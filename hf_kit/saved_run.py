@@ -1,5 +1,6 @@
 """A finished run opened again: its model, processor and task, from the folder alone (or from the Hub)."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 import hf_kit.models  # noqa: F401  registers our model types with the Auto classes
 from hf_kit.errors import UserError
 from hf_kit.hub_errors import why_not_from_hub
+from hf_kit.precision import Precision, choose_precision
 from hf_kit.run_folder import MERGED, RESULTS, RUN, read_json
 from hf_kit.tasks import find_task
 from hf_kit.tasks.task import Task
@@ -25,6 +27,16 @@ class SavedRun:
     task: Task
     model: PreTrainedModel
     processor: Any
+
+    def precision(self, *, bf16: bool | None = None, use_cpu: bool) -> Precision:
+        """What its answers are computed in: a run in fp32 in fp32, one in less in the best that this device has."""
+        return choose_precision(
+            self.model.config.model_type,
+            bf16=False if bf16 is None and self.facts["precision"] == "no" else bf16,
+            fp16=None,
+            launched=os.environ.get("ACCELERATE_MIXED_PRECISION", ""),
+            use_cpu=use_cpu,
+        )
 
 
 def find_run(name: str) -> Path:

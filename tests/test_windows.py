@@ -144,7 +144,7 @@ def test_answers_are_the_mean_of_the_windows_logits_in_the_inputs_order(model_ty
         assert list(answer["scores"].values()) == pytest.approx(expected.tolist(), abs=1e-6)
         fits = len(run.processor(answer["text"])["input_ids"]) <= MAX_LENGTH
         assert (answer["score"] == pytest.approx(plain["score"], abs=1e-7)) == fits, answer
-    in_small_blocks = [answer for _, answer in predict(run, texts, block=2, batch_size=3, windows=True)]
+    in_small_blocks = [answer for _, answer in predict(run, texts, block=2, windows=True)]
     assert [a["score"] for a in in_small_blocks] == pytest.approx([a["score"] for a in answers[True]], abs=1e-6)
     assert hf_kit.load("out").predict(texts, windows=True)[2]["score"] == pytest.approx(answers[True][2]["score"])
 
