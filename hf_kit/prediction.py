@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 
+from hf_kit.collation import PadRows, TokenRows
 from hf_kit.errors import UserError
 from hf_kit.frozen_weights import linear_weights, weights_in
 from hf_kit.precision import DTYPES
@@ -125,6 +126,8 @@ def _logits(run: SavedRun, inputs: Dataset, device: torch.device, dtype: torch.d
     lengths = row_lengths(inputs)
     order = LongestFirstSampler(lengths).order
     inputs = inputs.select_columns([name for name in inputs.column_names if name in run.processor.model_input_names])
+    if isinstance(collate, PadRows):
+        inputs = TokenRows(inputs)
     outputs = []
     for part in batches_by_tokens(lengths[order], BATCH_TOKENS[device.type]):
         batch = collate([inputs[int(i)] for i in order[part]])
