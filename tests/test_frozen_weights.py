@@ -113,6 +113,7 @@ def test_dora_reads_the_exact_weights():
     plain, lean = adapted(lean=False, use_dora=True), adapted(lean=True, use_dora=True)
     with weights_in(torch.bfloat16, frozen_linear_weights(lean)):
         assert steps(lean) == steps(plain)
+    assert all(torch.equal(value, lean.state_dict()[name]) for name, value in plain.state_dict().items())
 
 
 def test_every_layer_draws_a_mask_of_its_own_at_the_rate_asked_for():
