@@ -55,6 +55,15 @@ class RowGradient:
             self._touched.append(rows)
         self.weight.grad.index_add_(0, rows, summed.to(self.weight.grad.dtype))
 
+    @property
+    def holds(self) -> bool:
+        """Whether `weight.grad` is the kept one, zero but for the rows looked up since it was last cleared."""
+        return self.weight.grad is not None and self.weight.grad is self._kept
+
+    def rows(self) -> Tensor:
+        """Those rows, `[u]`, each once."""
+        return torch.cat(self._touched).unique() if len(self._touched) > 1 else self._touched[0]
+
     def _empty(self) -> Tensor:
         if self._kept is None or self._kept.shape != self.weight.shape:
             self._kept = torch.zeros_like(self.weight)
@@ -75,6 +84,27 @@ class RowGradientEmbedding(nn.Embedding):
         if self.row_gradient.weight is not self.weight:  # put in its place by a later load, say
             self.row_gradient = RowGradient(self.weight, self.padding_idx)
         return _Lookup.apply(self.weight, ids, self.row_gradient)
+
+
+@torch.no_grad()
+def clip_grad_norm(model: nn.Module, max_norm: float) -> Tensor:
+    """As `torch.nn.utils.clip_grad_norm_` over all parameters of `model`, without a pass over rows that are zero.
+
+    Returns:
+        the norm before clipping, a scalar.
+    """
+    held = [m.row_gradient for m in model.modules() if isinstance(m, RowGradientEmbedding) and m.row_gradient.holds]
+    tables = {id(gradient.weight) for gradient in held}
+    others = [p.grad for p in model.parameters() if p.grad is not None and id(p) not in tables]
+    rows = [gradient.rows() for gradient in held]
+    values = [gradient.weight.grad[own] for gradient, own in zip(held, rows, strict=True)]  # [u, d] each
+    total = nn.utils.get_total_norm([*others, *values])
+    factor = max_norm / (total + 1e-6)
+    if factor < 1:
+        torch._foreach_mul_([*others, *values], factor)
+        for gradient, own, scaled in zip(held, rows, values, strict=True):
+            gradient.weight.grad.index_copy_(0, own, scaled)
+    return total
 
 
 def keep_row_gradients(model: nn.Module) -> None:

@@ -22,6 +22,7 @@ from transformers.trainer_utils import PredictionOutput
 from hf_kit import console
 from hf_kit.collation import PadRows, TokenRows
 from hf_kit.divergence import Divergence
+from hf_kit.embedding_gradient import clip_grad_norm
 from hf_kit.sampler import LengthBucketSampler, LongestFirstSampler, TokenBudgetBatches, row_lengths
 from hf_kit.stream_order import WindowedRows
 from hf_kit.streaming import TokenizedStream
@@ -57,6 +58,11 @@ class KitTrainer(Seq2SeqTrainer):
         loss = super().training_step(model, inputs, num_items_in_batch)
         self._divergence.note(loss, inputs)
         return loss
+
+    def _clip_grad_norm(self, model):
+        if self.args.device.type == "cpu" and self.args.world_size == 1:
+            return clip_grad_norm(model, self.args.max_grad_norm)
+        return super()._clip_grad_norm(model)
 
     def _get_grad_norm(self, model, grad_norm=None):
         # Called once a step, after the last backward pass, clipping done, and before the optimizer.
