@@ -7,7 +7,7 @@ from .modeling_lstm import LstmForSequenceClassification
 
 AutoConfig.register(LstmConfig.model_type, LstmConfig, exist_ok=True)
 AutoModelForSequenceClassification.register(LstmConfig, LstmForSequenceClassification, exist_ok=True)
-# Saves the two files beside the weights, so that a folder loads where this package is not installed.
+# Saves the code beside the weights, so that a folder loads where this package is not installed.
 LstmConfig.register_for_auto_class()
 LstmForSequenceClassification.register_for_auto_class("AutoModelForSequenceClassification")
 

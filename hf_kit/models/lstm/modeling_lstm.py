@@ -1,20 +1,13 @@
 """The classic LSTM text classifier as a transformers model: embedding, LSTM, pooling, linear head.
 
 LSTM: Hochreiter and Schmidhuber 1997, Long short-term memory (doi:10.1162/neco.1997.9.8.1735), with the forget gate
-of Gers et al. 2000, Learning to forget (doi:10.1162/089976600300015015). Attention pooling: Yang et al. 2016,
-Hierarchical attention networks (aclanthology.org/N16-1174), word level.
+of Gers et al. 2000, Learning to forget (doi:10.1162/089976600300015015).
 
-Deliberately different from `nn.LSTM` on a `PackedSequence`, with the same parameters and the same results: texts stay
-in one dense, padded batch, because the fused CPU kernel takes no packed input and the ragged path is several times
-slower. Nothing here waits for the device to tell a length.
-
-This file and `configuration_lstm.py` travel to the Hub with the weights and need nothing but torch and transformers.
+This file and those it imports from beside it travel to the Hub with the weights and need nothing but torch and
+transformers.
 
 Shapes: b texts, t steps, e embedding_dim, h hidden_dim, d = h or 2h (bidirectional), c num_labels.
 """
-
-import warnings
-from contextlib import nullcontext
 
 import torch
 from torch import nn
@@ -25,123 +18,8 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_lstm import LstmConfig
-
-# cuDNN copies the weights into one piece of memory at every call and warns of it. That they do not lie in one piece
-# from the start is meant: see `VariableLengthLSTM.flatten_parameters`.
-warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk of memory")
-
-
-def take_steps(x: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
-    """Reorder steps row by row: step j of row i becomes step `order[i, j]` of it.
-
-    Args:
-        x: [b, t, d].
-        order: [b, s], positions in a row; s may be less than t.
-
-    Returns:
-        [b, s, d].
-    """
-    # As whole rows of [b*t, d]: on a CPU the backward of `gather` along dimension 1 costs many times more.
-    first = torch.arange(x.shape[0], device=x.device)[:, None] * x.shape[1]  # [b, 1]
-    rows = x.flatten(0, 1).index_select(0, (first + order).flatten())
-    return rows.view(*order.shape, x.shape[-1])  # [b, s, d]
-
-
-def _bf16_kernel_is_missing(device: torch.device) -> bool:
-    """Whether bf16 autocast is on and the fused kernel cannot follow it.
-
-    CPUs: oneDNN's LSTM raises without AVX512. cuDNN: autocast's wrapper (ATen/cudnn/AutocastRNN.cpp) casts to fp16
-    whatever was asked for, and in a bf16 run no loss scaling keeps fp16 gradients from vanishing.
-    """
-    lacks_bf16 = device.type == "cuda" or (
-        device.type == "cpu" and not torch.backends.cpu.get_cpu_capability().startswith("AVX512")
-    )
-    return (
-        lacks_bf16
-        and torch.is_autocast_enabled(device.type)
-        and torch.get_autocast_dtype(device.type) is torch.bfloat16
-    )
-
-
-class VariableLengthLSTM(nn.LSTM):
-    """`nn.LSTM` for padded batches: every text gets the states that it has alone.
-
-    The parameters are `nn.LSTM`'s, names included. Valid steps come first in a row; the forward direction meets the
-    padding only after them, and the backward direction reads a copy in which each text's own steps are reversed.
-    """
-
-    def flatten_parameters(self) -> None:
-        """Leave the weights where they are.
-
-        `nn.LSTM` makes them views of one storage on a GPU. Code that writes safetensors by storage then takes all but
-        the first for duplicates and drops them (accelerate's `clean_state_dict_for_safetensors`).
-        """
-
-    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """
-        Args:
-            x: [b, t, e].
-            lengths: [b], from 1 to t.
-
-        Returns:
-            The last layer's states, [b, t, d]. What stands at and after a text's length has no meaning.
-        """
-        steps = torch.arange(x.shape[1], device=x.device)  # [t]
-        mirrored = lengths[:, None] - 1 - steps  # [b, t]
-        reversal = torch.where(mirrored >= 0, mirrored, steps)
-        for layer in range(self.num_layers):
-            if layer > 0:
-                x = nn.functional.dropout(x, self.dropout, self.training)
-            states = self._run(x, f"l{layer}")  # [b, t, h]
-            if self.bidirectional:
-                backward = self._run(take_steps(x, reversal), f"l{layer}_reverse")
-                states = torch.cat([states, take_steps(backward, reversal)], dim=-1)  # [b, t, d]
-            x = states
-        return x
-
-    def _run(self, x: torch.Tensor, suffix: str) -> torch.Tensor:
-        """One layer in one direction: [b, t, e or d] -> [b, t, h]."""
-        # By name at every call: `nn.LSTM`'s own list of weights does not see parametrizations, through which PEFT's
-        # `target_parameters` works.
-        weights = [getattr(self, f"{kind}_{suffix}") for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-        precision = nullcontext()
-        if _bf16_kernel_is_missing(x.device):
-            precision, x = torch.autocast(x.device.type, enabled=False), x.to(weights[0].dtype)
-        zeros = x.new_zeros(1, x.shape[0], self.hidden_size)
-        with precision:
-            # `train` only makes the kernel keep what a backward pass needs (its dropout is 0), and cuDNN refuses a
-            # backward without it: gradients are wanted from a model in evaluation, too.
-            train = torch.is_grad_enabled()
-            states, _, _ = torch._VF.lstm(x, (zeros, zeros), weights, True, 1, 0.0, train, False, True)
-        return states
-
-
-class LstmPooler(nn.Module):
-    """A text's states become one vector; padding never takes part."""
-
-    def __init__(self, config: LstmConfig):
-        super().__init__()
-        self.pooling = config.pooling
-        self.hidden_dim = config.hidden_dim
-        if config.pooling == "attention":
-            width = config.hidden_dim * (1 + config.bidirectional)
-            self.projection = nn.Linear(width, width)
-            # Without bias: softmax would cancel it.
-            self.context = nn.Linear(width, 1, bias=False)
-
-    def forward(self, states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """[b, t, d], [b] -> [b, d]"""
-        padding = (torch.arange(states.shape[1], device=states.device) >= lengths[:, None])[..., None]  # [b, t, 1]
-        if self.pooling == "last":
-            last = take_steps(states, lengths[:, None] - 1)[:, 0]  # [b, d]
-            return torch.cat([last[:, : self.hidden_dim], states[:, 0, self.hidden_dim :]], dim=-1)
-        if self.pooling == "mean":
-            return states.masked_fill(padding, 0).sum(1) / lengths[:, None]
-        if self.pooling == "max":
-            return states.masked_fill(padding, -torch.inf).amax(1)
-        scores = self.context(torch.tanh(self.projection(states)))  # [b, t, 1]
-        weights = scores.masked_fill(padding, -torch.inf).softmax(1)
-        return (weights * states).sum(1)
+from .pooler_lstm import LstmPooler
+from .variable_length_lstm import VariableLengthLSTM, take_steps
 
 
 def classification_loss(logits: torch.Tensor, labels: torch.Tensor, problem_type: str | None) -> torch.Tensor:
@@ -301,17 +179,18 @@ class LstmForSequenceClassification(LstmPreTrainedModel):
         lengths = valid.sum(1).clamp(min=1)  # [b]
         # Valid steps to the front, in their order, wherever the padding stood.
         order = valid.int().argsort(dim=1, descending=True, stable=True)  # [b, t]
+        # [b, t, e], with the steps first in memory: what the LSTM reads without a copy.
         if input_ids is not None:
-            embedded = self.embedding(input_ids.masked_fill(~valid, pad_token_id).gather(1, order))  # [b, t, e]
+            embedded = self.embedding(input_ids.masked_fill(~valid, pad_token_id).gather(1, order).T).transpose(0, 1)
         else:
-            embedded = take_steps(inputs_embeds, order)
+            embedded = take_steps(inputs_embeds.transpose(0, 1), order.T).transpose(0, 1)
         states = self.lstm(self.embedding_dropout(embedded), lengths)  # [b, t, d]
         logits = self.classifier(self.classifier_dropout(self.pooler(states, lengths)))  # [b, c]
         loss = None if labels is None else classification_loss(logits, labels, self.config.problem_type)
         hidden_states = None
         if self.config.output_hidden_states if output_hidden_states is None else output_hidden_states:
-            back = order.argsort(dim=1)
-            hidden_states = (take_steps(embedded, back), take_steps(states, back))
+            back = order.argsort(dim=1).T
+            hidden_states = tuple(take_steps(x.transpose(0, 1), back).transpose(0, 1) for x in (embedded, states))
         return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=hidden_states)
 
 
