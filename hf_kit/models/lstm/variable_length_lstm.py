@@ -110,12 +110,11 @@ class VariableLengthLSTM(nn.LSTM):
             for suffix in suffixes
             for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         ]
-        kind = x.device.type
         precision = nullcontext()
         if _bf16_kernel_is_missing(x.device):
-            precision, x = torch.autocast(kind, enabled=False), x.to(weights[0].dtype)
+            precision, x = torch.autocast(x.device.type, enabled=False), x.to(weights[0].dtype)
         with precision:
-            dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+            dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
             if has_kernel(x, weights, dtype):
                 return cpu_lstm_layer(x, weights, rows_of_steps(reversal), dtype)
             states = _one_direction(x, weights[:4])  # [t, b, h]
