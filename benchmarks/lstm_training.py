@@ -21,6 +21,8 @@ import model_flops
 import side_by_side
 import training_rates
 
+from hf_kit.huge_pages import ask_for_huge_pages
+
 NAMES = {"kit": "hf_kit", "packed": "nn.LSTM, packed, fp32", "padded": "loop padded to 256, last step, fp32"}
 BATCH, LONGEST, EMBEDDING, HIDDEN = 64, 256, 128, 256
 LEARNING_RATE, EMBEDDING_DROPOUT, CLASSIFIER_DROPOUT = 1e-3, 0.5, 0.3
@@ -66,6 +68,7 @@ def compare(flags: argparse.Namespace, folder: Path) -> None:
 
 def train_with_kit(flags: argparse.Namespace) -> None:
     """Writes the measured numbers, or for `batches` the rows of each step of the measured epoch, for the loops."""
+    ask_for_huge_pages()  # before torch loads, as `hf-kit train` does
     import measured_training  # loads torch, as do the others imported so late
 
     network = {"embedding_dim": EMBEDDING, "hidden_dim": HIDDEN, "bidirectional": True, "pooling": "max"}

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from hf_kit import __version__, console
 from hf_kit.errors import UserError, nearest
+from hf_kit.huge_pages import ask_for_huge_pages
 
 HELP = """\
 usage: hf-kit COMMAND ...
@@ -46,6 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     if argv[0] == "--version":
         print(f"hf_kit {__version__}")
         return 0
+    ask_for_huge_pages()
     try:
         if argv[0] not in commands:
             raise UserError(f"there is no command `{argv[0]}`{nearest(argv[0], commands)} See hf-kit --help")

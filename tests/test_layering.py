@@ -21,7 +21,7 @@ ROWS = [
     {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"}
     | {"adapter_layers", "answers", "collation", "streaming", "truncation", "windows"},
     {"arguments", "models", "vector_file"},
-    {"recipe", "console", "errors", "hub_errors"},
+    {"recipe", "console", "errors", "hub_errors", "huge_pages"},
 ]
 
 
