@@ -21,8 +21,6 @@ import side_by_side
 import training_rates
 from side_by_side import column, markdown_table, ratios, spread
 
-from hf_kit.huge_pages import ask_for_huge_pages
-
 NAMES = {
     "kit": "hf_kit (bf16 where the CPU has it, batches by length)",
     "padded": "Trainer, padded to 128, fp32, random order",
@@ -126,7 +124,6 @@ def shape(model) -> dict[str, int]:
 
 def train_with_kit(flags: argparse.Namespace) -> None:
     """Writes the measured numbers, or with `--accuracy` the scores."""
-    ask_for_huge_pages()  # before torch loads, as `hf-kit train` does
     import measured_training  # loads torch, as do the others imported so late
 
     data = Path(os.environ["HF_KIT_DATA"]) / "sst2"

@@ -68,7 +68,7 @@ def compare(flags: argparse.Namespace, folder: Path) -> None:
 
 def train_with_kit(flags: argparse.Namespace) -> None:
     """Writes the measured numbers, or for `batches` the rows of each step of the measured epoch, for the loops."""
-    ask_for_huge_pages()  # before torch loads, as `hf-kit train` does
+    ask_for_huge_pages(["text_classification/lstm.yaml"])  # before torch loads, as `hf-kit train` does
     import measured_training  # loads torch, as do the others imported so late
 
     network = {"embedding_dim": EMBEDDING, "hidden_dim": HIDDEN, "bidirectional": True, "pooling": "max"}

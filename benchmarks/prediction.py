@@ -20,8 +20,6 @@ from pathlib import Path
 import side_by_side
 from side_by_side import column, markdown_table, ratios, spread
 
-from hf_kit.huge_pages import ask_for_huge_pages
-
 NAMES = {"kit": "hf_kit predict", "pipeline": "pipeline, batch_size=32"}
 TRAINING_ROWS, WARMUP_TEXTS = 960, 32
 
@@ -118,7 +116,6 @@ def label(flags: argparse.Namespace) -> None:
     texts = reviews(flags.texts + WARMUP_TEXTS)
     warm, texts = texts[flags.texts :], texts[: flags.texts]
     if flags.measure == "kit":
-        ask_for_huge_pages()  # before torch loads, as `hf-kit predict` does
         from hf_kit.prediction import predict
         from hf_kit.saved_run import open_run
 

@@ -47,7 +47,6 @@ def main(argv: list[str] | None = None) -> int:
     if argv[0] == "--version":
         print(f"hf_kit {__version__}")
         return 0
-    ask_for_huge_pages()
     try:
         if argv[0] not in commands:
             raise UserError(f"there is no command `{argv[0]}`{nearest(argv[0], commands)} See hf-kit --help")
@@ -75,6 +74,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def train(argv: list[str]) -> None:
     """hf-kit train."""
+    ask_for_huge_pages(argv)
     from hf_kit.parsing import parse_arguments
     from hf_kit.run import train as train_run
 

@@ -12,8 +12,9 @@ import numpy as np
 from datasets import Dataset
 from torch.utils.data import Sampler
 
-# Batches sorted together. More means less padding and less randomness; at 50 batches of 32 the padding left is small.
-BLOCK = 50
+# Batches sorted together. More means less padding and less randomness: of SST-2's sentences in batches of 32, 50 leave
+# 3.4 % of the positions to padding, 100 leave 2.2 %.
+BLOCK = 100
 
 
 def bucketed_order(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> np.ndarray:

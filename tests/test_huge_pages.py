@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from hf_kit import cli
+from hf_kit.huge_pages import ask_for_huge_pages
+
 SCRIPT = """
 import resource, sys
-from hf_kit.cli import main
+from hf_kit.huge_pages import ask_for_huge_pages
 if sys.argv[1] == "kit":
-    main(["no such command"])
+    ask_for_huge_pages(["--model_type", "hf_kit_lstm"])
 import torch
 torch.ones(1 << 20)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -24,7 +27,7 @@ SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 @pytest.mark.skipif(
     not SETTING.is_file() or "[madvise]" not in SETTING.read_text(), reason="large pages are not given on request here"
 )
-def test_the_command_asks_for_them_before_torch_loads():
+def test_torch_takes_them_once_asked():
     environment = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
     faults = {}
     for how in ("kit", "plain"):
@@ -35,9 +38,40 @@ def test_the_command_asks_for_them_before_torch_loads():
     assert faults["kit"] < faults["plain"] / 4
 
 
-def test_a_setting_of_the_user_stays(monkeypatch):
-    from hf_kit.huge_pages import ask_for_huge_pages
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        ("", True),  # the quickstart
+        ("text_classification/lstm.yaml --train_file x.csv", True),
+        ("--model_type=hf_kit_lstm", True),
+        ("text_classification/finetune.yaml --model-type hf_kit_lstm", True),
+        ("text_classification/lora.yaml --model_name_or_path trained", True),
+        ("text_classification/lstm.yaml --model_type bert", False),
+        ("text_classification/lstm.yaml --model_name_or_path roberta-base", False),
+        ("text_classification/finetune.yaml", False),
+        ("no_such_recipe.yaml", False),
+        ("--model_type", False),
+    ],
+)
+def test_training_an_lstm_asks_before_torch_loads(words, asked, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path("trained").mkdir()
+    Path("trained/config.json").write_text('{"model_type": "hf_kit_lstm"}')
+    # Set and taken away again, so that monkeypatch knows what to restore.
+    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "")
+    monkeypatch.delenv("THP_MEM_ALLOC_ENABLE")
+    ask_for_huge_pages(words.split())
+    assert (os.environ.get("THP_MEM_ALLOC_ENABLE") == "1") == asked
 
+
+def test_the_command_asks(monkeypatch):
+    asked = []
+    monkeypatch.setattr(cli, "ask_for_huge_pages", asked.append)
+    assert cli.main(["train", "--no_such_flag=1"]) == 1
+    assert asked == [["--no_such_flag=1"]]
+
+
+def test_a_setting_of_the_user_stays(monkeypatch):
     monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")
-    ask_for_huge_pages()
+    ask_for_huge_pages([])
     assert os.environ["THP_MEM_ALLOC_ENABLE"] == "0"
