@@ -19,7 +19,7 @@ from pathlib import Path
 import model_flops
 import side_by_side
 import training_rates
-from side_by_side import column, markdown_table, ratios, spread
+from side_by_side import column, markdown_table
 
 NAMES = {
     "kit": "hf_kit (bf16 where the CPU has it, batches by length)",
@@ -84,24 +84,16 @@ def accuracy(flags: argparse.Namespace, folder: Path) -> None:
     for name, own in runs.items():
         label = NAMES[name] + (" (stands for padded to 128: the same numbers)" if name == "dynamic" else "")
         scores = [f"{mean_sd(column(own, split))}" for split in ("dev", "test")]
-        faster = "" if name == "kit" else f"{ratios(column(own, 'seconds'), column(runs['kit'], 'seconds')):.2f}"
-        rows.append([label, *scores, f"{spread(column(own, 'seconds')):.0f}", faster])
-    table = markdown_table(
-        ["variant", "dev accuracy, mean ± sd", "test accuracy, mean ± sd", "s of training", "speed of hf_kit / this"],
-        rows,
-    )
+        rows.append([label, *scores])
+    table = markdown_table(["variant", "dev accuracy, mean ± sd", "test accuracy, mean ± sd"], rows)
     about = [
         f"MiniLM-L6, SST-2 sentences, {flags.epochs} epoch(s) of batches of {BATCH}, learning rate {LEARNING_RATE:g}, "
         f"linear with {WARMUP_SHARE:.0%} warm-up, seeds 0 to {flags.seeds - 1}. The last model is scored: no rows "
-        "choose anything. Seconds: median (least..most), one whole training from the first step to the last.",
+        "choose anything. Nothing is timed here, so that the machine may do other work meanwhile.",
     ]
     settings = {"epochs": flags.epochs, "seeds": flags.seeds, "rows": flags.rows, "batch": BATCH}
     side_by_side.write_results("encoder_accuracy", about, [table], {"settings": settings, "runs": runs})
-    panels = {"test accuracy": "test", "seconds of training": "seconds"}
-    side_by_side.draw(
-        "encoder_accuracy",
-        {title: {NAMES[n]: column(own, key) for n, own in runs.items()} for title, key in panels.items()},
-    )
+    side_by_side.draw("encoder_accuracy", {"test accuracy": {NAMES[n]: column(own, "test") for n, own in runs.items()}})
 
 
 def mean_sd(scores: list[float]) -> str:
