@@ -1,8 +1,8 @@
 """LoRA (Hu et al. 2021, arXiv:2106.09685) through PEFT, on backbones and on the LSTM.
 
 What PEFT leaves to the user is settled here: every linear layer outside the head is adapted; the LSTM, whose matrices
-are no modules, through `target_parameters`; the head, whatever its name, and all that the checkpoint did not bring are
-trained and saved whole, and the saved file is checked to hold them.
+are no modules, through `target_parameters`; the head, whatever its name, the pooler before it, and all that the
+checkpoint did not bring are trained and saved whole, and the saved file is checked to hold the head.
 """
 
 import json
@@ -12,6 +12,7 @@ from pathlib import Path
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import safe_open
 from torch import nn
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from hf_kit.adapter_layers import lighten_adapters
@@ -43,13 +44,30 @@ def check_lora(arguments: LoraArguments, model_type: str, pretrained: bool) -> N
                 )
 
 
-def _linear_layers(model: nn.Module, head: list[str]) -> list[str]:
-    """The dotted names of all linear layers outside the head."""
+def _linear_layers(model: nn.Module, whole: list[str]) -> list[str]:
+    """The dotted names of all linear layers outside the modules that are trained whole."""
     return [
         name
         for name, module in model.named_modules()
-        if isinstance(module, (nn.Linear, Conv1D)) and name.split(".")[0] not in head
+        if isinstance(module, (nn.Linear, Conv1D))
+        and not any(name == other or name.startswith(f"{other}.") for other in whole)
     ]
+
+
+def _pooler(model: PreTrainedModel, targets: list[str] | None) -> list[str]:
+    """The dotted name of the layer between BERT's kind of backbone and its head; nothing if `targets` adapt it.
+
+    Checkpoints bring it barely trained: by itself for one of the tasks of pretraining, or not at all where embeddings
+    are averages. Adapters of low rank learn such a layer slowly.
+    """
+    pooler = getattr(model.base_model, "pooler", None)
+    if not isinstance(pooler, nn.Module) or model.base_model is model or not any(True for _ in pooler.parameters()):
+        return []
+    name = f"{model.base_model_prefix}.pooler"
+    inside = [f"{name}.{below}" for below, _ in pooler.named_modules()]
+    if any(below.endswith(f".{target}") for below in inside for target in targets or []):
+        return []
+    return [name]
 
 
 def add_lora(backbone: Backbone, arguments: LoraArguments, task_type: str) -> PeftModel:
@@ -61,13 +79,15 @@ def add_lora(backbone: Backbone, arguments: LoraArguments, task_type: str) -> Pe
     model = backbone.model
     own = own_model_types().get(model.config.model_type)
     head = head_modules(model)
+    pooler = _pooler(model, arguments.lora_target_modules)
     every = [name for name, _ in model.named_modules()]
-    linear = sorted({name.rpartition(".")[2] for name in _linear_layers(model, head)})
+    outside = [*head, *pooler]
+    linear = sorted({name.rpartition(".")[2] for name in _linear_layers(model, outside)})
     _check_named(model, "lora_modules_to_save", arguments.lora_modules_to_save, every, [*linear, *head])
     _check_named(model, "lora_target_modules", arguments.lora_target_modules, every, linear)
     matrices = [name for name, weight in model.named_parameters() if weight.dim() > 1]
     _check_named(model, "lora_target_parameters", arguments.lora_target_parameters, matrices, matrices)
-    whole = sorted({*head, *backbone.new_modules, *(arguments.lora_modules_to_save or [])})
+    whole = sorted({*outside, *backbone.new_modules, *(arguments.lora_modules_to_save or [])})
     # A module below another that is saved whole would be saved twice.
     whole = [name for name in whole if not any(name.startswith(f"{other}.") for other in whole)]
     modules, parameters = arguments.lora_target_modules, arguments.lora_target_parameters
@@ -75,7 +95,7 @@ def add_lora(backbone: Backbone, arguments: LoraArguments, task_type: str) -> Pe
         if own:
             parameters = own.lora_target_parameters(model)
         else:
-            modules = _linear_layers(model, head)
+            modules = _linear_layers(model, outside)
     dropout = arguments.lora_dropout
     if dropout is None:
         dropout = 0.0 if parameters else 0.05

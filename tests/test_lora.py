@@ -29,11 +29,27 @@ def test_linear_layers_are_adapted_and_new_modules_trained_whole(backbone):
     model = add_lora(backbone, LoraArguments(lora_r=2), "SEQ_CLS")
     names = trained(model)
     whole = {name for name in names if "lora_" not in name}
-    assert any("pooler.dense" in name for name in whole) and any("classifier" in name for name in whole)
+    assert any("pooler" in name for name in whole) and any("classifier" in name for name in whole)
     for layer in ("query", "key", "value", "attention.output.dense", "intermediate.dense"):
         assert any(layer in name for name in names), layer
     some, every = trainable_share(model)
     assert 0 < some < every / 2
+
+
+def test_a_pooler_that_the_checkpoint_brings_is_trained_whole_unless_named():
+    config = BertConfig(vocab_size=30, **FAMILIES["bert"])
+    AutoModelForSequenceClassification.from_config(config).save_pretrained("classifier")
+    arguments = ModelArguments(model_name_or_path="classifier", config_overrides={})
+    for flags, whole in (
+        ({}, True),
+        ({"lora_target_modules": ["query"]}, True),
+        ({"lora_target_modules": ["dense"]}, False),
+    ):
+        base = load_model(arguments, load_config(arguments), AutoModelForSequenceClassification, seed=0)
+        assert not base.new_modules
+        names = trained(add_lora(base, LoraArguments(lora_r=2, **flags), "SEQ_CLS"))
+        assert any("pooler.modules_to_save.default.dense.weight" in name for name in names) == whole
+        assert any("pooler" in name and "lora_" in name for name in names) != whole
 
 
 def test_named_targets_and_variants_reach_the_model(backbone):
