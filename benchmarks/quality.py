@@ -94,7 +94,7 @@ ROWS = [
         "BANKING77",
         "LSTM",
         "accuracy",
-        f"{LSTM} {BANKING} --label_smoothing_factor 0.1 --max_length 64 --num_train_epochs 10",
+        f"{LSTM} {BANKING} --label_smoothing_factor 0.1 --max_length 64 --num_train_epochs 15",
     ),
     Row(
         "ag-news-lstm",
@@ -131,7 +131,7 @@ ROWS = [
         "BANKING77",
         "MiniLM-L6, LoRA",
         "accuracy",
-        f"{LORA} {MINILM} {BANKING} --learning_rate 3e-3 --num_train_epochs 3",
+        f"{LORA} {MINILM} {BANKING} --lora_r 32 --lora_alpha 64 --learning_rate 1e-3 --num_train_epochs 8",
     ),
     Row(
         "go-emotions-minilm",

@@ -217,16 +217,20 @@ def draw(name: str, panels: dict[str, dict[str, Sequence[float]]]) -> None:
     from matplotlib.figure import Figure
 
     rows = max(len(bars) for bars in panels.values())
-    figure = Figure(figsize=(4.2 * len(panels) + 2, 0.45 * rows + 1.3), layout="constrained")
-    for axes, (quantity, bars) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+    figure = Figure(figsize=(2.6 * len(panels) + 3.6, 0.45 * rows + 1.1), layout="constrained")
+    places = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for axes, (quantity, bars) in zip(places, panels.items(), strict=True):
         for place, (variant, values) in enumerate(reversed(bars.items())):
             middle, low, high = spread(values)
             colour = "#0072B2" if variant.startswith("hf_kit") else "0.65"
             axes.barh(place, middle, xerr=[[middle - low], [high - middle]], color=colour, capsize=3)
-            axes.annotate(f" {middle:,.3g}", (high, place), va="center", size=8)
+            shown = f"{middle:,.0f}" if middle >= 100 else f"{middle:.3g}"
+            axes.annotate(f"  {shown}", (high, place), va="center", size=8)
         axes.set_yticks(range(len(bars)), list(reversed(bars)), size=8)
         axes.set_title(quantity, size=9)
-        axes.margins(x=0.18)
+        axes.margins(x=0.3)
+        axes.tick_params(labelsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(HERE / f"{name}.png", dpi=150)
 
 

@@ -6,6 +6,8 @@ integers. The distribution is the same but for the rate, which is rounded to a m
 the global seed, so resumed runs and gradient checkpointing see the same ones. Other devices keep torch's kernels.
 """
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
@@ -24,9 +26,14 @@ def keep_mask(x: Tensor, p: float) -> Tensor:
     kept = bits.view(torch.int16)[:count].ge_(round(p * 2**BITS) - 2 ** (BITS - 1))  # 1 where kept, else 0
     if x.element_size() == 2:
         # The bit pattern of 0 is 0: multiplied by that of the factor, the integers read as floats are the mask.
-        pattern = torch.tensor(1 / (1 - p), dtype=x.dtype).view(torch.int16).item()
-        return kept.mul_(pattern).view(x.dtype).view(x.shape)
+        return kept.mul_(_pattern(1 / (1 - p), x.dtype)).view(x.dtype).view(x.shape)
     return kept.to(x.dtype).mul_(1 / (1 - p)).view(x.shape)
+
+
+@lru_cache
+def _pattern(value: float, dtype: torch.dtype) -> int:
+    """The 16 bits of a number."""
+    return torch.tensor(value, dtype=dtype).view(torch.int16).item()
 
 
 def dropout(x: Tensor, p: float) -> Tensor:

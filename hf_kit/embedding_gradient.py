@@ -99,7 +99,8 @@ def clip_grad_norm(model: nn.Module, max_norm: float) -> Tensor:
     rows = [gradient.rows() for gradient in held]
     values = [gradient.weight.grad[own] for gradient, own in zip(held, rows, strict=True)]  # [u, d] each
     total = nn.utils.get_total_norm([*others, *values])
-    factor = max_norm / (total + 1e-6)
+    # As a number: by a tensor, each gradient would be scaled by a step of its own that reads it.
+    factor = max_norm / (total.item() + 1e-6)
     if factor < 1:
         torch._foreach_mul_([*others, *values], factor)
         for gradient, own, scaled in zip(held, rows, values, strict=True):
