@@ -11,6 +11,7 @@ from hf_kit import console, report, unpadding
 from hf_kit.arguments import DATA_SOURCES, KitTrainingArguments
 from hf_kit.data import check_sources, load_splits, naming_files
 from hf_kit.errors import UserError
+from hf_kit.first_token import compute_first_token_alone
 from hf_kit.progress import Progress
 from hf_kit.saved_run import open_run
 from hf_kit.scoring import plain_scores
@@ -78,6 +79,8 @@ def evaluate(run_name: str, data: EvaluateArguments, flags: Any = None) -> dict[
             processing_class=run.processor,
             data_collator=run.task.collator(run.processor),
         )
+        if training.device.type == "cpu":
+            compute_first_token_alone(run.model)
         unpadding.unpad_where_it_pays(run.model, training)
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(Progress)

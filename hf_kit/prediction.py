@@ -15,6 +15,7 @@ from datasets import Dataset
 
 from hf_kit.collation import PadRows, TokenRows
 from hf_kit.errors import UserError
+from hf_kit.first_token import compute_first_token_alone
 from hf_kit.frozen_weights import linear_weights, weights_in
 from hf_kit.precision import DTYPES
 from hf_kit.sampler import LongestFirstSampler, cuts_by_tokens, row_lengths
@@ -53,6 +54,7 @@ def predict(
     """
     device = best_device()
     run.model.to(device)
+    compute_first_token_alone(run.model)
     dtype = DTYPES[run.precision(bf16=bf16, use_cpu=device.type == "cpu").mixed_precision]
     preprocess = run.task.preprocess_windows if windows else run.task.preprocess
 

@@ -21,6 +21,7 @@ from hf_kit.data.quiet import quiet
 from hf_kit.dropout import cheapen_dropout
 from hf_kit.embedding_gradient import keep_row_gradients
 from hf_kit.errors import UserError, nearest
+from hf_kit.first_token import compute_first_token_alone
 from hf_kit.frozen_weights import frozen_linear_weights, weights_in
 from hf_kit.precision import DTYPES
 from hf_kit.progress import EvaluationLines, Progress
@@ -144,6 +145,7 @@ def train_model(
     describe_model(model, base)
     if arguments.training.device.type == "cpu":
         cheapen_dropout(model, base.model)
+        compute_first_token_alone(base.model)
         if arguments.training.world_size == 1:
             keep_row_gradients(model)
     material.begin()

@@ -16,7 +16,7 @@ ROWS = [
     {"settings", "scoring", "saved_run", "seeds"},
     {"trainer", "divergence", "progress", "report"},
     {"lora", "families", "precision", "sampler", "stream_order", "run_folder", "word_vectors"}
-    | {"dropout", "embedding_gradient", "frozen_weights", "packed_attention", "unpadding"},
+    | {"dropout", "embedding_gradient", "first_token", "frozen_weights", "packed_attention", "unpadding"},
     {"tasks"},
     {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"}
     | {"adapter_layers", "answers", "collation", "streaming", "truncation", "windows"},
