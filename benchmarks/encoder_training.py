@@ -39,7 +39,7 @@ def main() -> int:
         "--warmup",
         type=int,
         default=50,
-        help="steps before the clock starts (default 50: most lengths have been seen, and products of their shapes made)",
+        help="steps before the clock starts (default 50: by then most lengths have been seen)",
     )
     parser.add_argument("--accuracy", action="store_true", help="train to the end and score, instead of timing steps")
     parser.add_argument("--epochs", type=int, default=1, help="with --accuracy (default 1)")
@@ -68,8 +68,8 @@ def speed(flags: argparse.Namespace, folder: Path) -> None:
     what = f"MiniLM-L6, SST-2 sentences, batches of {BATCH}"
     text = training_rates.about(what, runs["kit"][0], flags.repeats, flags.warmup, model_flops.ENCODER_FORMULA, best)
     text.append(
-        "The share is of the whole model's arithmetic, for every variant. The kit does less of it: the last layer computes "
-        "only the token that the head reads."
+        "The share is of the whole model's arithmetic, for every variant. The kit does less of it: the last layer "
+        "computes only the token that the head reads."
     )
     settings = {"steps": flags.steps, "warmup": flags.warmup, "rows": rows, "batch": BATCH, "bf16_flops": best}
     data = {"settings": settings, "runs": runs}
