@@ -41,6 +41,7 @@ def main() -> int:
         default=50,
         help="steps before the clock starts (default 50: by then most lengths have been seen)",
     )
+    parser.add_argument("--variants", nargs="+", choices=NAMES, default=[*NAMES], help="default: all four")
     parser.add_argument("--accuracy", action="store_true", help="train to the end and score, instead of timing steps")
     parser.add_argument("--epochs", type=int, default=1, help="with --accuracy (default 1)")
     parser.add_argument("--seeds", type=int, default=3, help="with --accuracy: 0 to this, exclusive (default 3)")
@@ -63,10 +64,12 @@ def speed(flags: argparse.Namespace, folder: Path) -> None:
     rows = min(flags.steps, len(lines) // BATCH) * BATCH
     (folder / "train.jsonl").write_text("".join(side_by_side.evenly(lines, rows)), encoding="utf-8")
     runs, best = training_rates.measure(
-        list(NAMES), flags.repeats, folder, lambda own: model_flops.encoder_flops(own["lengths"], **own["shape"])
+        flags.variants, flags.repeats, folder, lambda own: model_flops.encoder_flops(own["lengths"], **own["shape"])
     )
     what = f"MiniLM-L6, SST-2 sentences, batches of {BATCH}"
-    text = training_rates.about(what, runs["kit"][0], flags.repeats, flags.warmup, model_flops.ENCODER_FORMULA, best)
+    text = training_rates.about(
+        what, next(iter(runs.values()))[0], flags.repeats, flags.warmup, model_flops.ENCODER_FORMULA, best
+    )
     text.append(
         "The share is of the whole model's arithmetic, for every variant. The kit does less of it: the last layer "
         "computes only the token that the head reads."
