@@ -11,7 +11,7 @@ from tiny import FAMILIES, reviews, write_csv
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from hf_kit import packed_attention, unpadding
+from hf_kit import packed_attention, run, unpadding
 from hf_kit.arguments import KitTrainingArguments
 from hf_kit.cli import main
 from hf_kit.dropout import cheapen_dropout
