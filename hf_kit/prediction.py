@@ -25,6 +25,9 @@ from hf_kit.windows import average_windows
 # Padded tokens per forward pass. On a CPU few, so that what a layer leaves behind for the next one stays in its cache;
 # a GPU wants to be filled.
 BATCH_TOKENS = {"cpu": 4096, "cuda": 65536, "mps": 16384}
+# Batches of long texts are padded to multiples of this, so that their shapes come again: a new shape of a matrix product
+# costs a CPU a millisecond. Of short texts it would pad away more than that.
+LONG, MULTIPLE = 128, 16
 
 
 def best_device() -> torch.device:
@@ -119,6 +122,8 @@ def _logits(run: SavedRun, inputs: Dataset, device: torch.device, dtype: torch.d
     rows = TokenRows(inputs) if isinstance(collate, PadRows) else inputs
     outputs = []
     for part in cuts_by_tokens(lengths[order], BATCH_TOKENS[device.type]):
+        if isinstance(collate, PadRows):
+            collate.multiple = MULTIPLE if lengths[order[part.start]] >= LONG else 1
         batch = collate(rows.__getitems__(order[part].tolist()))
         with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             logits = run.model(**{k: v.to(device) for k, v in batch.items()}).logits
