@@ -54,19 +54,21 @@ class PadRows:
     """A collator: rows with `input_ids` `[t]`, all columns of tokens padded to the longest row, labels stacked.
 
     Args:
-        multiple: padded lengths are multiples of it.
+        multiple: padded lengths are multiples of it, as far as the tokenizer's `model_max_length` allows.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, multiple: int = 1):
         self.padding = {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}
         self.left = tokenizer.padding_side == "left"
         self.multiple = multiple
+        self.most = tokenizer.model_max_length
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
         """`input_ids`, `attention_mask` and `token_type_ids` (if the rows have them) `[b, t]`; `labels` `[b]` or
         `[b, c]`; numbers of other columns `[b]`."""
         lengths = np.array([len(row["input_ids"]) for row in rows])  # [b]
-        longest = -(-max(1, lengths.max()) // self.multiple) * self.multiple
+        longest = max(1, int(lengths.max()))
+        longest = max(longest, min(-(-longest // self.multiple) * self.multiple, self.most))
         starts = longest - lengths if self.left else np.zeros_like(lengths)
         batch = {}
         for name in rows[0]:

@@ -25,8 +25,8 @@ from hf_kit.windows import average_windows
 # Padded tokens per forward pass. On a CPU few, so that what a layer leaves behind for the next one stays in its cache;
 # a GPU wants to be filled.
 BATCH_TOKENS = {"cpu": 4096, "cuda": 65536, "mps": 16384}
-# Batches of long texts are padded to multiples of this, so that their shapes come again: a new shape of a matrix product
-# costs a CPU a millisecond. Of short texts it would pad away more than that.
+# Batches of long texts are padded to multiples of this, so that their shapes come again: a new shape of a product costs
+# a CPU a millisecond. Of short texts it would pad away more than that.
 LONG, MULTIPLE = 128, 16
 
 

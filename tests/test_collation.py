@@ -55,6 +55,12 @@ def test_lengths_are_multiples_where_asked(tokenizer):
     assert PadRows(tokenizer, multiple=8)(TokenRows(rows()).__getitems__([4]))["input_ids"].shape == (1, 8)
 
 
+def test_no_length_is_beyond_what_the_model_takes(tokenizer, monkeypatch):
+    monkeypatch.setattr(tokenizer, "model_max_length", 5)
+    assert PadRows(tokenizer, multiple=8)(TokenRows(rows()).__getitems__([0, 2]))["input_ids"].shape == (2, 5)
+    assert PadRows(tokenizer, multiple=8)(TokenRows(rows()).__getitems__([4]))["input_ids"].shape == (1, 8)
+
+
 def test_rows_in_many_pieces_and_in_another_order_are_found():
     dataset = concatenate_datasets([rows(), rows()]).select([11, 0, 7, 6])
     assert [row["input_ids"].tolist() for row in (TokenRows(dataset)[i] for i in range(4))] == [[3], [7], [8, 9], [7]]
