@@ -11,7 +11,7 @@ from tiny import FAMILIES, reviews, write_csv
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from hf_kit import packed_attention, run, unpadding
+from hf_kit import evaluation, packed_attention, run, unpadding
 from hf_kit.arguments import KitTrainingArguments
 from hf_kit.cli import main
 from hf_kit.dropout import cheapen_dropout
@@ -254,7 +254,8 @@ def test_a_run_trains_to_the_same_weights_and_scores(tmp_path, monkeypatch, pack
     assert main(["train", *flags, "--output_dir=padded"]) == 0
     assert not packed_texts
     # On a CPU the last layer would compute the first token alone, which packed texts know nothing of.
-    monkeypatch.setattr(run, "compute_first_token_alone", lambda model: False)
+    for module in (run, evaluation):
+        monkeypatch.setattr(module, "compute_first_token_alone", lambda model: False)
     monkeypatch.setattr(unpadding, "unpad_where_it_pays", lambda model, training: unpadding.unpad(model))
     assert main(["train", *flags, "--output_dir=unpadded"]) == 0
     assert packed_texts
