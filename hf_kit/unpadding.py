@@ -17,6 +17,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from hf_kit.arguments import KitTrainingArguments
 from hf_kit.dropout import ATTENTION as CHEAP_DROPOUT_ATTENTION
 from hf_kit.packed_attention import Packing, flash_attention, kernel_fault, plain_attention
+from hf_kit.precision import DTYPES
 
 # The stack of layers in each family whose attention is a plain softmax over the text, without a bias of its own by
 # distance (MPNet, DeBERTa, T5) and without rotary positions, which its layers get per padded row (ModernBERT).
@@ -39,11 +40,11 @@ def unpad_where_it_pays(model: nn.Module, training: KitTrainingArguments) -> str
     Args:
         model: as the trainer takes it, with or without adapters.
     """
-    device, dtype = training.device, {"bf16": torch.bfloat16, "fp16": torch.float16}.get(training.mixed_precision)
+    device, dtype = training.device, DTYPES[training.mixed_precision]
     reason = obstacle(model)
     if not reason and device.type != "cuda":
         reason = "only GPUs have a kernel for packed texts"
-    if not reason and dtype is None:
+    if not reason and dtype == torch.float32:
         reason = "the kernel for packed texts computes in bf16 or fp16 only"
     if not reason and training.torch_compile:
         reason = "--torch_compile wants few shapes, and packed texts have one for every batch"
