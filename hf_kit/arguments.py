@@ -20,7 +20,7 @@ from hf_kit.errors import UserError
 NOT_IN_FINGERPRINT = frozenset(
     "output_dir recipe disable_tqdm report_to run_name project logging_steps logging_strategy logging_first_step "
     "log_level log_level_replica log_on_each_node save_total_limit save_only_model save_on_each_node "
-    "resume_from_checkpoint dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers "
+    "resume_from_checkpoint save_minutes dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers "
     "dataloader_prefetch_factor skip_memory_metrics ddp_backend ddp_timeout use_cpu per_device_eval_batch_size "
     "eval_accumulation_steps hub_private_repo hub_model_id hub_strategy hub_always_push hub_revision hub_token "
     "push_to_hub logging_nan_inf_filter".split()
@@ -161,6 +161,16 @@ class KitTrainingArguments(Seq2SeqTrainingArguments):
         default="epoch", metadata={"help": "When to save.", "choices": ["no", "steps", "epoch", "best"]}
     )
     save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints kept, beside the best one."})
+    save_minutes: float | None = field(
+        default=None, metadata={"help": "Save also whenever so many minutes have gone by since the last time."}
+    )
+    resume_from_checkpoint: str = field(
+        default="auto",
+        metadata={
+            "help": "auto: go on from the run folder's newest whole checkpoint, if there is one; must: or it is an "
+            "error; never: start at step 0; or the folder of a checkpoint."
+        },
+    )
     load_best_model_at_end: bool = field(default=True, metadata={"help": "Keep the best model, not the last."})
     logging_steps: float = field(default=0.02, metadata={"help": "Log every so many steps; below 1: a share of all."})
     logging_nan_inf_filter: bool = field(

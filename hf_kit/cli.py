@@ -4,12 +4,13 @@ import argparse
 import json
 import os
 import select
+import signal
 import sys
 from collections.abc import Iterator
 from typing import BinaryIO
 
 from hf_kit import __version__, console
-from hf_kit.errors import UserError, nearest
+from hf_kit.errors import Interrupted, UserError, nearest
 from hf_kit.huge_pages import ask_for_huge_pages
 
 HELP = """\
@@ -18,6 +19,7 @@ usage: hf-kit COMMAND ...
   hf-kit train [RECIPE.yaml] [--flag value ...]   train, score and save a model; no argument: the quickstart
   hf-kit evaluate RUN --test_file FILE            score a finished run on other rows
   hf-kit predict RUN "a text" ["another" ...]     label texts (or --file FILE, or lines on standard input)
+  hf-kit verify RUN                               read every byte of a run's checkpoints: whole or damaged
   hf-kit doctor [--json]                          what this machine has, what is not well, and how to mend it
 
   hf-kit COMMAND --help     the flags of one command
@@ -25,7 +27,8 @@ usage: hf-kit COMMAND ...
   hf-kit --version
 
 RUN is a run folder or the Hub id of one. On several GPUs: accelerate launch recipes/train.py RECIPE.yaml ...
-Exit status: 0 done, 1 an error (said in one line) or a machine that cannot train (doctor), 130 interrupted."""
+Exit status: 0 done; 1 an error (said in one line), a machine that cannot train (doctor), a damaged checkpoint (verify);
+130 stopped by Ctrl-C (SIGINT), 143 by SIGTERM: a training run has then saved, and the same command goes on."""
 
 # Of an unexpected error's message: some libraries quote whole tensors.
 MOST_CHARACTERS = 500
@@ -40,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     debug = "--debug" in argv  # `--debug=underflow_overflow` is a training argument of transformers
     argv = [word for word in argv if word != "--debug"]
-    commands = {"train": train, "evaluate": evaluate, "predict": predict, "doctor": doctor}
+    commands = {"train": train, "evaluate": evaluate, "predict": predict, "verify": verify, "doctor": doctor}
     if not argv or argv[0] in ("-h", "--help"):
         print(HELP)
         return 0
@@ -56,9 +59,12 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         # Whoever read our output has seen enough (`| head`); what Python flushes at its end must go somewhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Interrupted as stopped:
+        console.say(str(stopped))
+        return 128 + stopped.signal
     except KeyboardInterrupt:
         console.error("interrupted; a training run goes on from its last checkpoint with the same command")
-        return 130
+        return 128 + signal.SIGINT
     except BaseException as reason:  # a panic in a Rust library is no `Exception`
         if debug:
             reason.__suppress_context__ = False
@@ -154,6 +160,28 @@ def _check_inputs(flags: argparse.Namespace) -> None:
         from hf_kit.data import check_input_file
 
         check_input_file(flags.file)
+
+
+def verify(argv: list[str]) -> int:
+    """hf-kit verify; 1 where a checkpoint is damaged."""
+    parser = argparse.ArgumentParser(
+        prog="hf-kit verify",
+        description="Read every byte of a run's checkpoints, or of one. Exit status 1: none is there, or damaged.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("folder", help="a run folder, or one checkpoint of it")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output, and nothing else")
+    parser.error = lambda message: _argument_error(message, "verify")
+    flags = parser.parse_args(argv)
+
+    from hf_kit.checkpoints.verification import show, verify_all
+
+    found = verify_all(flags.folder)
+    if flags.json:
+        print(json.dumps(found, ensure_ascii=False))
+    else:
+        show(found)
+    return int(any(one["damage"] for one in found))
 
 
 def doctor(argv: list[str]) -> int:

@@ -21,9 +21,9 @@ from datasets import Dataset
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainingArguments
 
+from hf_kit.checkpoints.commit import last_checkpoint
 from hf_kit.data.arrow_columns import name_rows
 from hf_kit.errors import UserError
-from hf_kit.run_folder import last_checkpoint
 from hf_kit.sampler import row_lengths
 
 MOST_NAMED = 5  # rows in a message

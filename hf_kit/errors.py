@@ -1,4 +1,4 @@
-"""The one exception that is a user's to mend, not ours."""
+"""The exceptions that are no faults of ours: a mistake that the user can mend, and a run that was told to stop."""
 
 
 class UserError(Exception):
@@ -7,6 +7,18 @@ class UserError(Exception):
     The message says what is wrong (the field, or the file, row and column, with the value), what is allowed, and what
     to do. The command line prints it alone, without a traceback; from Python it is raised as it is.
     """
+
+
+class Interrupted(Exception):
+    """Training stopped because it was asked to, and what it had done is saved.
+
+    Attributes:
+        signal: the number of the signal that asked.
+    """
+
+    def __init__(self, signal: int, message: str):
+        super().__init__(message)
+        self.signal = signal
 
 
 def nearest(name: str, candidates) -> str:

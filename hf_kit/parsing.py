@@ -90,6 +90,7 @@ def _check_values(arguments: Arguments) -> None:
         "per_device_eval_batch_size": training.per_device_eval_batch_size,
         "gradient_accumulation_steps": training.gradient_accumulation_steps,
         "num_train_epochs": training.num_train_epochs,
+        "save_minutes": training.save_minutes,
         "learning_rate": training.learning_rate,
     }
     for name, value in positive.items():
@@ -107,7 +108,7 @@ def _check_values(arguments: Arguments) -> None:
                 f"--max_tokens_per_batch sorts rows by length, and --train_sampling_strategy is "
                 f"{training.train_sampling_strategy}; leave one of them out"
             )
-    if training.num_seeds > 1 and (training.resume_from_checkpoint or "true").lower() != "true":
+    if training.num_seeds > 1 and training.resume_from_checkpoint != "auto":
         raise UserError(
             f"--resume_from_checkpoint {training.resume_from_checkpoint} is one model's, and --num_seeds asks for "
             f"{training.num_seeds}: leave it out, each seed goes on from its own last checkpoint"

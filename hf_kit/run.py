@@ -2,7 +2,6 @@
 
 import copy
 import platform
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -11,11 +10,13 @@ from typing import Any
 
 import torch
 import transformers
+from accelerate.utils import broadcast_object_list
 from transformers import EarlyStoppingCallback, PreTrainedConfig, PrinterCallback, ProgressCallback, set_seed
 
 import hf_kit
 from hf_kit import backbone, console, lora, report, run_folder, scoring, seeds, settings, unpadding, word_vectors
 from hf_kit.arguments import DATA_SOURCES, NOT_IN_FINGERPRINT, Arguments
+from hf_kit.checkpoints.resume import check_asked, choose_checkpoint, refuse_overwriting
 from hf_kit.data import DataChecks, check_sources, load_splits, naming_files, show_checks
 from hf_kit.data.quiet import quiet
 from hf_kit.dropout import cheapen_dropout
@@ -25,6 +26,7 @@ from hf_kit.first_token import compute_first_token_alone
 from hf_kit.frozen_weights import frozen_linear_weights, weights_in
 from hf_kit.precision import DTYPES
 from hf_kit.progress import EvaluationLines, Progress
+from hf_kit.run_lock import RunLock
 from hf_kit.sampler import TokenBudgetBatches, bucketed_order, padding_share, row_lengths
 from hf_kit.streaming import TokenizedStream, check_streaming
 from hf_kit.tasks import find_task
@@ -40,7 +42,16 @@ def train(arguments: Arguments) -> Path:
 
     Raises:
         UserError: a mistake in the flags, the data or the folder; nothing of the user's has been changed.
+        Interrupted: it was asked to stop, and has saved.
     """
+    lock = RunLock()
+    try:
+        return _train(arguments, lock)
+    finally:
+        lock.release()
+
+
+def _train(arguments: Arguments, lock: RunLock) -> Path:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()  # a flash per checkpoint, in the middle of our own
     set_seed(arguments.training.seed)
@@ -48,7 +59,7 @@ def train(arguments: Arguments) -> Path:
     # Where nobody names a folder, transformers has put one of its own; ours gets its name with the data, in `runs`.
     named = arguments.sources.get("output_dir") is not None
     run_folder.check_run_folder(Path(arguments.training.output_dir if named else "runs/new"))
-    checkpoint = asked_checkpoint(arguments.training.resume_from_checkpoint)
+    check_asked(arguments.training.resume_from_checkpoint)
     console.heading("Settings")
     task = find_task(arguments.task_name)(arguments.task, arguments.training.label_smoothing_factor)
     config = settings.settle_settings(arguments)
@@ -63,10 +74,13 @@ def train(arguments: Arguments) -> Path:
     console.heading("Data")
     prepared = load_data(arguments, task)
     folder, state, parts = settle_folder(arguments, prepared, config)
+    refuse_overwriting(arguments.training.resume_from_checkpoint, folder)
     if state == "finished":
         console.say(f"This run is finished: {folder}")
         report.show_finished(folder)
         return folder
+    if state == "unfinished":
+        lock.take(folder)
     settings.print_configuration(arguments, config)
 
     console.heading("Data checks")
@@ -86,13 +100,22 @@ def train(arguments: Arguments) -> Path:
     describe_batches(arguments, inputs["train"])
 
     def begin() -> None:
-        if console.is_main_process() and not (folder / run_folder.RUN).is_file():
-            write_run_facts(folder, arguments, task, parts)
+        if console.is_main_process():
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.take(folder)
+            if not (folder / run_folder.RUN).is_file():
+                write_run_facts(folder, arguments, task, parts)
 
-    material = Material(prepared, checks, processor, inputs, begin)
+    facts = {
+        "versions": versions(),
+        "fingerprint_of": parts,
+        "processor": run_folder.hash_processor(processor),
+        "layout": {"processes": arguments.training.world_size},
+    }
+    material = Material(prepared, checks, processor, inputs, begin, facts)
 
     def train_one(arguments: Arguments, folder: Path) -> dict[str, Any]:
-        return train_model(arguments, copy.deepcopy(task), copy.deepcopy(config), material, folder, checkpoint)
+        return train_model(arguments, copy.deepcopy(task), copy.deepcopy(config), material, folder)
 
     if arguments.training.num_seeds == 1:
         results = train_one(arguments, folder)
@@ -112,6 +135,7 @@ class Material:
 
     Attributes:
         begin: makes the run folder; called when a model stands, so that one that cannot be made leaves nothing behind.
+        facts: what every checkpoint says of the run.
     """
 
     prepared: Prepared
@@ -119,6 +143,7 @@ class Material:
     processor: Any
     inputs: dict[str, Any]
     begin: Callable[[], None]
+    facts: dict[str, Any]
 
 
 def train_model(
@@ -127,11 +152,10 @@ def train_model(
     config: PreTrainedConfig,
     material: Material,
     folder: Path,
-    checkpoint: Path | None,
 ) -> dict[str, Any]:
     """Train, score and save one model with one seed into `folder`; its results, whole on the main process.
 
-    It goes on from `checkpoint`, else from the folder's last one, if there is one. `task` and `config` are this model's
+    It goes on from a checkpoint as `--resume_from_checkpoint` says. `task` and `config` are this model's
     own: what its validation rows settle is written to them.
     """
     processor, inputs = material.processor, material.inputs
@@ -149,13 +173,13 @@ def train_model(
         if arguments.training.world_size == 1:
             keep_row_gradients(model)
     material.begin()
-    trainer = make_trainer(arguments, task, model, processor, inputs)
+    trainer = make_trainer(arguments, task, model, material)
     padding = unpadding.unpad_where_it_pays(model, arguments.training)
     if arguments.training.device.type == "cuda":
         console.say(f"  {padding}")
 
     console.heading("Training")
-    trained = fit(trainer, checkpoint or run_folder.last_checkpoint(folder))
+    trained = fit(trainer, folder)
 
     console.heading("Results")
     results = scoring.score(trainer, task, material.prepared, inputs, arguments, folder)
@@ -164,6 +188,8 @@ def train_model(
     save(trainer, arguments, folder, head)
     if console.is_main_process():
         run_folder.write_json(folder / run_folder.RESULTS, results)
+        if arguments.training.save_total_limit == 1 and trained["best_step"]:
+            trainer.commits.keep_only(trained["best_step"])
     if arguments.training.num_seeds == 1:
         report.scores_table(results)
     return results
@@ -282,7 +308,7 @@ def describe_batches(arguments: Arguments, train: Any) -> None:
     console.say(f"{rows}{step} by length: {share:.1%} of the positions are padding")
 
 
-def make_trainer(arguments: Arguments, task: Task, model: Any, processor: Any, inputs: dict[str, Any]) -> KitTrainer:
+def make_trainer(arguments: Arguments, task: Task, model: Any, material: Material) -> KitTrainer:
     training = arguments.training
     callbacks = [EvaluationLines(training.metric_for_best_model)]
     if training.early_stopping_patience:
@@ -291,10 +317,11 @@ def make_trainer(arguments: Arguments, task: Task, model: Any, processor: Any, i
         task=task,
         model=model,
         args=training,
-        train_dataset=inputs["train"],
-        eval_dataset=inputs.get("validation"),
-        processing_class=processor,
-        data_collator=task.collator(processor),
+        train_dataset=material.inputs["train"],
+        eval_dataset=material.inputs.get("validation"),
+        processing_class=material.processor,
+        data_collator=task.collator(material.processor),
+        facts=material.facts,
         callbacks=callbacks,
     )
     # Transformers prints a dictionary per logging step, through one of these two.
@@ -306,17 +333,11 @@ def make_trainer(arguments: Arguments, task: Task, model: Any, processor: Any, i
 
 def write_run_facts(folder: Path, arguments: Arguments, task: Task, parts: dict[str, Any]) -> None:
     """`run.json` and `recipe.yaml`, before the first step."""
-    folder.mkdir(parents=True, exist_ok=True)
     facts = {
         "task": arguments.task_name,
         "state": task.state(),
         "precision": arguments.training.mixed_precision,
-        "versions": {
-            "hf_kit": hf_kit.__version__,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": versions(),
         "fingerprint": run_folder.fingerprint(parts),
         "fingerprint_of": parts,
     }
@@ -333,30 +354,38 @@ def write_run_facts(folder: Path, arguments: Arguments, task: Task, parts: dict[
     )
 
 
-def asked_checkpoint(asked: str | None) -> Path | None:
-    """The checkpoint that the user names; None stands for the run folder's last one (as does the word `true`).
+def versions() -> dict[str, str]:
+    return {
+        "hf_kit": hf_kit.__version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def fit(trainer: KitTrainer, folder: Path) -> dict[str, Any]:
+    """Train, from a checkpoint if there is one to go on from; what a report needs of it.
 
     Raises:
-        UserError: the named folder is no whole checkpoint.
+        Interrupted: a signal asked to stop; a checkpoint of that step is whole.
     """
-    if asked is None or asked.lower() == "true":
-        return None
-    missing = run_folder.missing_from_checkpoint(Path(asked))
-    if missing:
-        raise UserError(f"--resume_from_checkpoint {asked} is no whole checkpoint: {', '.join(missing)} not there")
-    return Path(asked)
-
-
-def fit(trainer: KitTrainer, checkpoint: Path | None) -> dict[str, Any]:
-    """Train, from `checkpoint` if there is one; what a report needs of it."""
-    if checkpoint:
-        console.say(f"continuing from {checkpoint}")
-    started = time.monotonic()
-    with weights_in(DTYPES[trainer.args.mixed_precision], frozen_linear_weights(trainer.model)):
+    chosen: list[Path | UserError | None] = [None]
+    if trainer.args.should_save:
+        try:
+            chosen = [choose_checkpoint(trainer.args.resume_from_checkpoint, folder, trainer.facts)]
+        except UserError as mistake:
+            chosen = [mistake]
+    (checkpoint,) = broadcast_object_list(chosen)
+    if isinstance(checkpoint, UserError):
+        raise checkpoint  # on all processes: none waits for the others
+    with (
+        trainer.stop.listening(),
+        weights_in(DTYPES[trainer.args.mixed_precision], frozen_linear_weights(trainer.model)),
+    ):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     trained, total = lora.trainable_share(trainer.model)
     return {
-        "seconds": round(time.monotonic() - started, 1),
+        "seconds": round(trainer.trained_seconds, 1),
         "steps": trainer.state.global_step,
         "epochs": trainer.state.epoch,
         "best_step": trainer.state.best_global_step,

@@ -54,6 +54,14 @@ def hash_rows(dataset: Dataset | StreamedRows) -> str:
     return total.hexdigest()
 
 
+def hash_processor(processor: Any) -> str:
+    """sha256 of what a tokenizer or image processor does, wherever it was loaded from."""
+    with tempfile.TemporaryDirectory() as name:
+        processor.save_pretrained(name)
+        whole = Path(name) / "tokenizer.json"
+        return hash_file(whole) if whole.is_file() else hash_folder(Path(name))
+
+
 def write_lines(path: Path, rows: Iterable[Any]) -> None:
     """One JSON value a line."""
     _write(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
@@ -144,28 +152,3 @@ def open_run_folder(folder: Path, parts: dict[str, Any]) -> str:
             )
         return "finished" if (folder / RESULTS).is_file() else "unfinished"
     return "new"
-
-
-def missing_from_checkpoint(path: Path) -> list[str]:
-    """What a checkpoint of `Trainer` lacks to be continued; the trainer's state is written last.
-
-    Without its optimizer, scheduler or random state, Trainer would go on silently, to other weights.
-    """
-    wanted = {
-        "weights": ("model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors"),
-        "optimizer.pt": ("optimizer.pt",),
-        "scheduler.pt": ("scheduler.pt",),
-        "random state": ("rng_state.pth", "rng_state_0.pth"),
-        "trainer_state.json": ("trainer_state.json",),
-    }
-    return [name for name, files in wanted.items() if not any((path / file).is_file() for file in files)]
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint by step that is whole."""
-    whole = [
-        path
-        for path in folder.glob("checkpoint-*")
-        if path.name.removeprefix("checkpoint-").isdigit() and not missing_from_checkpoint(path)
-    ]
-    return max(whole, key=lambda path: int(path.name.removeprefix("checkpoint-")), default=None)

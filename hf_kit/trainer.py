@@ -1,4 +1,4 @@
-"""The one trainer of all tasks: `Seq2SeqTrainer` with what must be right once.
+"""The one trainer of all tasks: `CheckpointingTrainer`, with what must be right once.
 
 - The loss is the task's, divided by the item count of the whole optimizer step, so that gradient accumulation and more
   processes change nothing (see `loss.py`).
@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from datasets import Dataset
 from torch.utils.data import DataLoader
-from transformers import EvalPrediction, Seq2SeqTrainer, Trainer
+from transformers import EvalPrediction, Trainer
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import PredictionOutput
 
 from hf_kit import console
+from hf_kit.checkpointing import CheckpointingTrainer
 from hf_kit.collation import PadRows, TokenRows
 from hf_kit.divergence import Divergence
 from hf_kit.embedding_gradient import clip_grad_norm
@@ -30,12 +31,12 @@ from hf_kit.tasks.task import Task
 from hf_kit.windows import average_windows
 
 
-class KitTrainer(Seq2SeqTrainer):
+class KitTrainer(CheckpointingTrainer):
     """Trains the model of any `Task`.
 
     Args:
         task: gives the loss, the item count and the metrics.
-        kwargs: those of `transformers.Trainer`.
+        kwargs: those of `CheckpointingTrainer` and `transformers.Trainer`.
     """
 
     def __init__(self, *, task: Task, **kwargs: Any):
@@ -84,7 +85,8 @@ class KitTrainer(Seq2SeqTrainer):
             # A correlation of constant predictions, say: such a model is not the best one.
             console.warn(f"{self.args.metric_for_best_model} is undefined for these predictions")
             metrics = metrics | {key: float("nan")}
-        return super()._determine_best_metric(metrics, trial)
+        # What comes back decides one thing only: with `--save_strategy best`, whether to save.
+        return super()._determine_best_metric(metrics, trial) or self.save_is_owed
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> torch.Tensor | None:
         if not batch_samples or "labels" not in batch_samples[0]:

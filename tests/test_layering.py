@@ -15,7 +15,9 @@ ROWS = [
     {"run", "evaluation", "prediction", "parsing", "flag_checks", "doctor"},
     {"settings", "scoring", "saved_run", "seeds"},
     {"trainer", "divergence", "progress", "report"},
-    {"lora", "families", "precision", "sampler", "stream_order", "run_folder", "word_vectors"}
+    {"checkpointing"},
+    {"checkpoints"},
+    {"lora", "families", "precision", "sampler", "stream_order", "run_folder", "run_lock", "stopping", "word_vectors"}
     | {"dropout", "embedding_gradient", "first_token", "frozen_weights", "packed_attention", "unpadding"},
     {"tasks"},
     {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"}

@@ -1,0 +1,68 @@
+"""SIGTERM and SIGINT ask a training run to stop: it finishes the step, saves, and ends with 128 + the signal's number.
+
+A signal may come to one process or to all of them, to the data workers as well (Ctrl-C in a terminal does that), and
+more than once. The processes agree on the step: each tells the others what it heard, once a step.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from accelerate import PartialState
+
+from hf_kit.console import is_main_process
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopRequests:
+    """What has been asked of this process since `listening` began.
+
+    Attributes:
+        agreed: the signal that all processes know of, 0 for none.
+    """
+
+    def __init__(self):
+        self.agreed = 0
+        self._heard = 0
+        self._process = os.getpid()
+        # Started by a launcher that dies without a word, nobody could stop the run any more.
+        launched = any(name.startswith(("ACCELERATE_", "TORCHELASTIC_")) for name in os.environ)
+        self._parent = os.getppid() if launched else None
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Hear the signals meanwhile; only the main thread of a program can, elsewhere nothing changes."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._hear) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _hear(self, number: int, frame: object) -> None:
+        if os.getpid() != self._process:
+            return  # a data worker: it lives until the step is finished
+        first, self._heard = not self._heard, self._heard or number
+        if is_main_process():
+            name = signal.Signals(number).name
+            text = f"{name}: finishing this step, saving, then stopping" if first else f"{name}: still saving"
+            os.write(2, f"\n{text}\n".encode())  # what Python buffers may be half written where a signal comes in
+
+    def agree(self, also: bool = False) -> bool:
+        """Called once a step on all processes: `agreed` is what any of them heard; whether `also` holds on any."""
+        if self._parent is not None and os.getppid() != self._parent:
+            self._heard = self._heard or signal.SIGTERM
+        state = PartialState()
+        heard = torch.tensor([self._heard, int(also)])
+        if state.num_processes > 1:
+            heard = heard.to(state.device)
+            torch.distributed.all_reduce(heard, torch.distributed.ReduceOp.MAX)
+        self.agreed, also = heard.tolist()
+        return bool(also)
