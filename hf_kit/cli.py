@@ -20,6 +20,7 @@ usage: hf-kit COMMAND ...
   hf-kit evaluate RUN --test_file FILE            score a finished run on other rows
   hf-kit predict RUN "a text" ["another" ...]     label texts (or --file FILE, or lines on standard input)
   hf-kit verify RUN                               read every byte of a run's checkpoints: whole or damaged
+  hf-kit chaos [RECIPE.yaml] [--flag value ...]   kill that run, shortened, at random; does it end the same?
   hf-kit doctor [--json]                          what this machine has, what is not well, and how to mend it
 
   hf-kit COMMAND --help     the flags of one command
@@ -43,7 +44,14 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     debug = "--debug" in argv  # `--debug=underflow_overflow` is a training argument of transformers
     argv = [word for word in argv if word != "--debug"]
-    commands = {"train": train, "evaluate": evaluate, "predict": predict, "verify": verify, "doctor": doctor}
+    commands = {
+        "train": train,
+        "evaluate": evaluate,
+        "predict": predict,
+        "verify": verify,
+        "chaos": chaos,
+        "doctor": doctor,
+    }
     if not argv or argv[0] in ("-h", "--help"):
         print(HELP)
         return 0
@@ -182,6 +190,35 @@ def verify(argv: list[str]) -> int:
     else:
         show(found)
     return int(any(one["damage"] for one in found))
+
+
+def chaos(argv: list[str]) -> int:
+    """hf-kit chaos; 1 where a run that was killed ended otherwise."""
+    parser = argparse.ArgumentParser(
+        prog="hf-kit chaos",
+        usage="hf-kit chaos [RECIPE.yaml] [--kills N] [--json] [--flag value ...]",
+        description="Train a recipe, shortened, once in peace and then killed again and again at random moments, also "
+        "while it saves: do weights and scores end the same? Flags of hf-kit train lengthen it again (--max_steps "
+        "200). Exit status 1: a run ended otherwise.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--kills", type=int, default=10, help="how many in all (default 10)")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output, and nothing else")
+    parser.error = lambda message: _argument_error(message, "chaos")
+    flags, words = parser.parse_known_args(argv)
+    if flags.kills < 1:
+        raise UserError(f"--kills is {flags.kills}; it must be greater than 0")
+    from hf_kit.chaos import as_json, show
+    from hf_kit.chaos import chaos as kill_and_compare
+    from hf_kit.parsing import parse_arguments
+
+    parse_arguments(words)  # a mistake is said at once
+    with console.everything_to_stderr(flags.json):
+        survivors = kill_and_compare(words, flags.kills)
+        show(survivors)
+    if flags.json:
+        print(json.dumps(as_json(survivors)))
+    return int(not all(s.identical for s in survivors))
 
 
 def doctor(argv: list[str]) -> int:

@@ -100,6 +100,11 @@ def _check_values(arguments: Arguments) -> None:
         raise UserError(f"--label_smoothing_factor is {training.label_smoothing_factor}; allowed: 0 up to below 1")
     if training.early_stopping_patience and training.eval_strategy == "no":
         raise UserError("--early_stopping_patience needs evaluations: leave --eval_strategy at epoch or set steps")
+    if training.auto_find_batch_size and training.max_tokens_per_batch:
+        raise UserError(
+            "--auto_find_batch_size looks for a number of rows, and --max_tokens_per_batch sets one of tokens; leave "
+            "one of them out"
+        )
     if training.max_tokens_per_batch:
         if data.streaming:
             raise UserError("--max_tokens_per_batch needs all lengths beforehand; leave --streaming out, or the budget")

@@ -1,6 +1,7 @@
 """The way of one run, from arguments to the saved folder; the same for every task and model."""
 
 import copy
+import dataclasses
 import platform
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -16,6 +17,7 @@ from transformers import EarlyStoppingCallback, PreTrainedConfig, PrinterCallbac
 import hf_kit
 from hf_kit import backbone, console, lora, report, run_folder, scoring, seeds, settings, unpadding, word_vectors
 from hf_kit.arguments import DATA_SOURCES, NOT_IN_FINGERPRINT, Arguments
+from hf_kit.batch_size_finder import find_batch_size
 from hf_kit.checkpoints.resume import check_asked, choose_checkpoint, refuse_overwriting
 from hf_kit.data import DataChecks, check_sources, load_splits, naming_files, show_checks
 from hf_kit.data.quiet import quiet
@@ -33,6 +35,8 @@ from hf_kit.tasks import find_task
 from hf_kit.tasks.task import Prepared, Task
 from hf_kit.trainer import KitTrainer
 from hf_kit.vector_file import VectorFile
+
+BATCH = ("per_device_train_batch_size", "gradient_accumulation_steps")
 
 
 def train(arguments: Arguments) -> Path:
@@ -173,6 +177,10 @@ def train_model(
         if arguments.training.world_size == 1:
             keep_row_gradients(model)
     material.begin()
+    if arguments.training.auto_find_batch_size:
+        settle_batch_size(arguments, make_trainer(arguments, task, model, material), folder)
+        batch = {name: getattr(arguments.training, name) for name in BATCH}
+        material = dataclasses.replace(material, facts=material.facts | {"layout": material.facts["layout"] | batch})
     trainer = make_trainer(arguments, task, model, material)
     padding = unpadding.unpad_where_it_pays(model, arguments.training)
     if arguments.training.device.type == "cuda":
@@ -306,6 +314,20 @@ def describe_batches(arguments: Arguments, train: Any) -> None:
         step = f"{count} rows a step"
         share = padding_share(lengths, order, training.train_batch_size)
     console.say(f"{rows}{step} by length: {share:.1%} of the positions are padding")
+
+
+def settle_batch_size(arguments: Arguments, trainer: KitTrainer, folder: Path) -> None:
+    """Replace the batch size and the accumulation by what fits; `run.json` keeps both, for when the run goes on."""
+    training = arguments.training
+    facts = run_folder.read_json(folder / run_folder.RUN) or {}
+    batch = facts.get("batch")
+    if batch is None:
+        batch = dict(zip(BATCH, find_batch_size(trainer), strict=True))
+        if console.is_main_process():
+            run_folder.write_json(folder / run_folder.RUN, facts | {"batch": batch})
+    for name in BATCH:
+        setattr(training, name, batch[name])
+    training.auto_find_batch_size = False  # transformers' own would train another model
 
 
 def make_trainer(arguments: Arguments, task: Task, model: Any, material: Material) -> KitTrainer:

@@ -12,8 +12,9 @@ PACKAGE = Path(hf_kit.__file__).parent
 # From the top to the ground. A module may import from its own row or from rows below it.
 ROWS = [
     {"cli", "notebook"},
-    {"run", "evaluation", "prediction", "parsing", "flag_checks", "doctor"},
+    {"run", "evaluation", "prediction", "parsing", "flag_checks", "doctor", "chaos"},
     {"settings", "scoring", "saved_run", "seeds"},
+    {"batch_size_finder"},
     {"trainer", "divergence", "progress", "report"},
     {"checkpointing"},
     {"checkpoints"},
