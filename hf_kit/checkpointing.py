@@ -143,10 +143,15 @@ class CheckpointingTrainer(Seq2SeqTrainer):
             "loss": self._tr_loss.cpu(),
             "logged": self._globalstep_last_logged,
             "seconds": self.trained_seconds,
+            "data": self._data_position(),
         }
         if torch.cuda.is_available():
             state["cuda"] = torch.cuda.get_rng_state()
         return state
+
+    def _data_position(self) -> Any:
+        """Where training rows that are read as they are needed stand, plain JSON; rows in memory need none."""
+        return None
 
     def _note_callbacks(self) -> None:
         """As `Trainer._save_checkpoint`; what a callback counts (early stopping) is part of the state."""

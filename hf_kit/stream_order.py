@@ -1,8 +1,9 @@
 """The order in which streamed rows train: that of rows in memory, window by window.
 
-The stream is cut into windows of `buffer_size` rows, each ordered as a data set of its own; the rows that fill no whole
-step go into the next window. A set that fits into one window trains exactly as it does in memory. Deliberately
-different from the shuffle buffer of `datasets`, which draws single rows: batches of nearly equal length need a window.
+The stream is cut into windows of at most `buffer_size` rows, in whole steps, each ordered as a data set of its own. A
+set that fits into one window trains exactly as it does in memory. Where a window begins in the stream follows from its
+number, so that a resumed run reads on from there. Deliberately different from the shuffle buffer of `datasets`, which
+draws single rows: batches of nearly equal length need a window.
 """
 
 from collections.abc import Iterator
@@ -39,13 +40,31 @@ class WindowedRows(IterableDataset):
         self.seed = seed
         self.strategy = strategy
         self.rows = len(stream) // batch_size * batch_size if drop_last else len(stream)
+        # Whole steps, so that no window leaves rows over; where one window takes all rows, they are ordered as one.
+        whole = stream.buffer_size // self.step * self.step
+        self.window = len(stream) if len(stream) <= stream.buffer_size else whole
         self.epoch = 0
+        self._starts: dict[int, Any] = {}  # of the windows begun last: where in the stream they begin
+        self._passed: tuple[int, int, Any] | None = None
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
         return self.rows
+
+    def position(self, rows: int) -> Any:
+        """Where the stream stands after `rows` rows of this epoch, plain JSON, or None where that is not known: other
+        processes read it (`dataloader_num_workers`)."""
+        return self._starts.get(rows // self.window)
+
+    def pass_over(self, epoch: int, rows: int, position: Any) -> None:
+        """In `epoch` the first `rows` rows have been trained on: the loader counts them off, and they are not read.
+
+        Of the window in which the next row lies all rows are read, as its order is that of the whole; of the windows
+        before it any row stands for all. `position`, if known, spares reading up to there as well.
+        """
+        self._passed = (epoch, rows, position)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         # Several workers each read the whole stream and give every n-th batch, which the loader asks for in turn.
@@ -58,30 +77,37 @@ class WindowedRows(IterableDataset):
                 yield row
 
     def _in_order(self) -> Iterator[dict[str, Any]]:
-        for window, order in self._windows():
+        passed, position = self._passed[1:] if self._passed and self._passed[0] == self.epoch else (0, None)
+        first = passed // self.window
+        for number, window in self._windows(first, position):
             rows = TokenRows(window.remove_columns("length"))
-            for place in order:
+            if number == first:
+                for _ in range(first * self.window):
+                    yield rows[0]
+            for place in self._order(np.asarray(window.data["length"]), number):
                 yield rows[place]
 
-    def _windows(self) -> Iterator[tuple[Dataset, np.ndarray]]:
+    def _windows(self, first: int, position: Any) -> Iterator[tuple[int, Dataset]]:
+        """The windows from number `first` on; `position` is where that one begins, if known."""
+        state, skip = position or (None, first * self.window)  # rows to leave out from there
         held: list[pa.Table] = []
-        number = count = seen = 0  # windows given, rows held, rows read
-        for table in self.stream.tables():
-            while len(table):
-                part = table.slice(0, self.stream.buffer_size - count)
-                table = table.slice(len(part))
+        number, count = first, 0
+        self._starts = {first: [state, skip]}
+        for table, after in self.stream.tables_from(state):
+            taken = min(skip, len(table))
+            skip -= taken
+            while taken < len(table):
+                part = table.slice(taken, self.window - count)
                 held.append(part)
-                count, seen = count + len(part), seen + len(part)
-                last = seen == len(self.stream)
-                if count < self.stream.buffer_size and not last:
-                    continue
-                window = Dataset(pa.concat_tables(held), fingerprint="window")  # one of its contents would take long
-                order = self._order(np.asarray(window.data["length"]), number)
-                whole = len(order) if last else len(order) // self.step * self.step
-                yield window, order[:whole]
-                held = [window.data.table.take(order[whole:])]
-                count = len(order) - whole
-                number += 1
+                count, taken = count + len(part), taken + len(part)
+                if count == self.window:
+                    # The loader reads a batch ahead, which may be of the next window.
+                    self._starts = {number: self._starts[number], number + 1: [state, taken]}
+                    yield number, _window(held)
+                    held, count, number = [], 0, number + 1
+            state = after
+        if held:
+            yield number, _window(held)
 
     def _order(self, lengths: np.ndarray, number: int) -> np.ndarray:
         """The order of the rows of window `number`, of these lengths."""
@@ -94,3 +120,7 @@ class WindowedRows(IterableDataset):
             generator = torch.Generator().manual_seed(seed + self.epoch)
             return torch.randperm(len(lengths), generator=generator).numpy()
         return np.arange(len(lengths))
+
+
+def _window(tables: list[pa.Table]) -> Dataset:
+    return Dataset(pa.concat_tables(tables), fingerprint="window")  # one of its contents would take long

@@ -7,6 +7,7 @@ import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
 
 from hf_kit.arguments import Arguments
+from hf_kit.data.row_stream import State
 from hf_kit.data.streamed_rows import StreamedRows
 from hf_kit.errors import UserError
 from hf_kit.tokenization import table_tokenizer
@@ -65,20 +66,25 @@ class TokenizedStream:
     def tables(self) -> Iterator[pa.Table]:
         """All rows in their order, some at a time: `input_ids`, `token_type_ids` if the model has them, `length`,
         `labels`."""
-        for table in self._encoded():
-            yield table.drop_columns("whole")
+        for table, _ in self.tables_from(None):
+            yield table
+
+    def tables_from(self, state: State) -> Iterator[tuple[pa.Table, State]]:
+        """As `tables`, from a state on (None: from the first row), each with the state after it."""
+        for table, after in self._encoded(state):
+            yield table.drop_columns("whole"), after
 
     def first_tables(self) -> Iterator[pa.Table]:
         """The first rows, at most `buffer_size`, as `tables` gives them and with `whole`, the length before the cut."""
         seen = 0
-        for table in self._encoded():
+        for table, _ in self._encoded(None):
             table = table.slice(0, self.buffer_size - seen)
             seen += len(table)
             yield table
             if seen == self.buffer_size:
                 return
 
-    def _encoded(self) -> Iterator[pa.Table]:
-        for chunk in self._rows.chunks():
+    def _encoded(self, state: State) -> Iterator[tuple[pa.Table, State]]:
+        for chunk, after in self._rows.chunks_from(state):
             table = chunk.data.table
-            yield self._tokenize(table.select(self._columns)).append_column("labels", table["labels"])
+            yield self._tokenize(table.select(self._columns)).append_column("labels", table["labels"]), after

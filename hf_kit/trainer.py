@@ -47,6 +47,7 @@ class KitTrainer(CheckpointingTrainer):
             preprocess_logits_for_metrics=_first_output,
             **kwargs,
         )
+        self._windowed: WindowedRows | None = None  # where training rows are streamed
         if isinstance(self.train_dataset, TokenizedStream):
             # Each process reads the stream and takes its own rows, instead of rank 0 sending every batch.
             self.accelerator.dataloader_config.dispatch_batches = False
@@ -102,7 +103,7 @@ class KitTrainer(CheckpointingTrainer):
         lengths = row_lengths(dataset)
         if isinstance(dataset, TokenizedStream):
             args = self.args
-            dataset = WindowedRows(
+            dataset = self._windowed = WindowedRows(
                 dataset,
                 batch_size * args.world_size,
                 args.gradient_accumulation_steps,
@@ -123,6 +124,18 @@ class KitTrainer(CheckpointingTrainer):
         if is_training and lengths is not None and self.args.max_tokens_per_batch:
             return self._token_budget_dataloader(dataset, lengths)
         return super()._get_dataloader(dataset, description, batch_size, sampler_fn, is_training, dataloader_key)
+
+    def _run_epoch(self, **kwargs):
+        if self.resumed_from and kwargs["epoch"] == kwargs["epochs_trained"] and self._windowed:
+            passed = kwargs["steps_trained_in_current_epoch"] * self._windowed.batch_size
+            self._windowed.pass_over(kwargs["epoch"], passed, self._own_state(self.resumed_from)["data"])
+        return super()._run_epoch(**kwargs)
+
+    def _data_position(self) -> Any:
+        if self._windowed is None:
+            return None
+        steps = -(-len(self._windowed) // self._windowed.step)  # of an epoch
+        return self._windowed.position(self.state.global_step % steps * self._windowed.step)
 
     @property
     def _order_seed(self) -> int:

@@ -250,7 +250,7 @@ def test_a_broken_file_is_said_as_in_memory(name, content):
 
 
 class Counted:
-    """Streamed rows made up as they are asked for; `live` is how many have been made and not let go."""
+    """Streamed rows made up as they are asked for, 100 at a time; `read` are the numbers of those last made."""
 
     def __init__(self, count: int, buffer_size: int):
         self.count, self.buffer_size = count, buffer_size
@@ -259,12 +259,14 @@ class Counted:
     def __len__(self) -> int:
         return self.count
 
-    def chunks(self):
-        rng = np.random.default_rng(0)
-        for start in range(0, self.count, 100):
+    def chunks_from(self, state):
+        self.read = []
+        for start in range(state or 0, self.count, 100):
+            self.read.append(start // 100)
+            rng = np.random.default_rng(start)
             ids = range(start, min(start + 100, self.count))
             texts = ["word " * rng.integers(1, 30) for _ in ids]
-            yield Dataset.from_dict({"text": texts, "labels": list(ids)})
+            yield Dataset.from_dict({"text": texts, "labels": list(ids)}), start + 100
 
 
 TOKENIZER = train_tokenizer(["a word or two"])
@@ -327,14 +329,36 @@ def test_what_is_held_is_a_window(monkeypatch):
     held = []
     windows = WindowedRows._windows
 
-    def watched(self):
-        for window, order in windows(self):
+    def watched(self, *args):
+        for number, window in windows(self, *args):
             held.append(len(window))
-            yield window, order
+            yield number, window
 
     monkeypatch.setattr(WindowedRows, "_windows", watched)
     assert len(order_of(windowed(5000, 300), 0)) == 5000
-    assert len(held) > 15 and max(held) == 300
+    assert len(held) > 15 and max(held) == 288  # whole steps of 16
+
+
+@pytest.mark.parametrize("strategy", ["group_by_length", "random", "sequential"])
+@pytest.mark.parametrize("known", [True, False], ids=["position known", "position unknown"])
+def test_a_resumed_epoch_gives_the_same_rows_and_reads_only_what_comes(strategy, known):
+    whole = windowed(1003, 70, strategy)
+    order, positions = [], {}
+    whole.set_epoch(1)
+    for place, row in enumerate(whole):
+        positions[place] = json.loads(json.dumps(whole.position(place)))
+        order.append(row["labels"])
+    for passed in (0, 16, 64, 80, 512, 992):
+        rows = windowed(1003, 70, strategy)
+        rows.pass_over(1, passed, positions[passed] if known else None)
+        assert order_of(rows, 1)[passed:] == order[passed:]
+        assert len(order_of(rows, 1)) == 1003
+        assert order_of(rows, 2) == order_of(whole, 2)  # passed over in that epoch alone
+        rows = windowed(1003, 70, strategy)
+        rows.pass_over(0, passed, positions[passed] if known else None)
+        next(iter(rows))
+        # What comes before the window of the next row is not read.
+        assert rows.stream._rows.read[0] == (passed // 64 * 64 // 100 if known else 0)
 
 
 # Runs.
@@ -344,11 +368,12 @@ class Stop(Exception):
     """Stands for a power cut."""
 
 
-@pytest.mark.parametrize("accumulation", [1, 2])
-def test_an_interrupted_run_goes_on_to_the_same_weights(monkeypatch, capsys, accumulation):
+@pytest.mark.parametrize("kind, accumulation, workers", [("jsonl", 1, 0), ("csv", 2, 0), ("parquet", 1, 2)])
+def test_an_interrupted_run_goes_on_to_the_same_weights(monkeypatch, capsys, kind, accumulation, workers):
     flags = (
         "--train_file",
-        write("jsonl", reviews(120)),
+        write(kind, reviews(120)),
+        f"--dataloader_num_workers={workers}",
         "--streaming=True",
         "--shuffle_buffer_size=32",
         "--baselines=False",
@@ -543,5 +568,6 @@ def test_memory_does_not_grow_with_the_rows():
 
 
 def test_an_empty_stream_is_one_error():
+    empty = RowStream(Features({"text": Value("string")}), lambda state: iter([]))
     with pytest.raises(UserError, match="--dataset_name me/mine, split test has no rows"):
-        RowStream(Features({"text": Value("string")}), lambda: iter([])).load("--dataset_name me/mine, split test")
+        empty.load("--dataset_name me/mine, split test")

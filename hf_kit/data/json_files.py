@@ -16,7 +16,7 @@ import pyarrow as pa
 from datasets import Dataset, Features, Json, List, NamedSplit, Value
 
 from hf_kit.data.files import check_utf8
-from hf_kit.data.row_stream import CHUNK, RowStream
+from hf_kit.data.row_stream import CHUNK, RowStream, State
 from hf_kit.errors import UserError
 
 CACHE_SCHEMA = 1  # raise it when the same bytes shall give other rows or types
@@ -58,10 +58,13 @@ def stream_json(path: Path) -> RowStream:
         raise UserError(f"{path} is one list, which is read as a whole; for --streaming save it as one object a line")
     features = _features(path)
 
-    def tables() -> Iterator[pa.Table]:
-        rows = _complete_rows(path, tuple(features))
+    def tables(state: State) -> Iterator[tuple[pa.Table, State]]:
+        seen = state or 0
+        rows = _complete_rows(path, tuple(features), seen)
         while chunk := list(itertools.islice(rows, CHUNK)):
-            yield Dataset.from_dict({name: [row[name] for row in chunk] for name in features}, features).data.table
+            seen += len(chunk)
+            columns = {name: [row[name] for row in chunk] for name in features}
+            yield Dataset.from_dict(columns, features).data.table, seen
 
     return RowStream(features, tables)
 
@@ -92,12 +95,13 @@ def _features(path: Path) -> Features:
     return Features({name: _feature(kind) for name, kind in kinds.items()})
 
 
-def _complete_rows(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    for row in _read_rows(path):
+def _complete_rows(path: Path, columns: tuple[str, ...], skip: int = 0) -> Iterator[dict[str, Any]]:
+    for row in _read_rows(path, skip):
         yield {name: row.get(name) for name in columns}
 
 
-def _read_rows(path: Path) -> Iterator[dict[str, Any]]:
+def _read_rows(path: Path, skip: int = 0) -> Iterator[dict[str, Any]]:
+    """The rows after the first `skip`, which (where each has a line of its own) are not parsed."""
     with open(path, encoding="utf-8-sig") as stream:
         first = next((line for line in stream if line.strip()), "").lstrip()
         stream.seek(0)
@@ -110,6 +114,8 @@ def _read_rows(path: Path) -> Iterator[dict[str, Any]]:
         for line_number, line in enumerate(stream, 1):
             if line.strip():
                 number += 1
+                if number <= skip:
+                    continue
                 where = f"{path}, row {number} (line {line_number})"
                 yield _checked(_parse(line, where), where, line)
 

@@ -14,7 +14,7 @@ from hf_kit.data.csv_files import load_csv, stream_csv
 from hf_kit.data.files import JSON, TABLES, check_utf8
 from hf_kit.data.json_files import load_json, stream_json
 from hf_kit.data.quiet import quiet
-from hf_kit.data.row_stream import RowStream, stream_of
+from hf_kit.data.row_stream import RowStream, State, stream_of
 from hf_kit.errors import UserError
 
 
@@ -48,7 +48,14 @@ def stream_files(paths: list[Path], split: str) -> RowStream:
         with quiet():
             parts.append(_stream_file(path, split))
         _refuse_other_columns(path, parts[-1], paths[0], parts[0])
-    return RowStream(parts[0].features, lambda: (chunk.data.table for part in parts for chunk in part.chunks()))
+
+    def tables(state: State) -> Iterator[tuple[pa.Table, State]]:
+        first, inner = state or (0, None)
+        for number, part in enumerate(parts[first:], first):
+            for table, after in part.tables(inner if number == first else None):
+                yield table, [number, after]
+
+    return RowStream(parts[0].features, tables)
 
 
 def _stream_file(path: Path, split: str) -> RowStream:

@@ -1,4 +1,8 @@
-"""A split as a stream: its rows are read anew for every pass, a few at a time, and never lie anywhere as a whole."""
+"""A split as a stream: its rows are read anew for every pass, a few at a time, and never lie anywhere as a whole.
+
+A pass can be taken up where another one stood: each table comes with a state, plain JSON, from which the next ones are
+read without those before.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,6 +15,7 @@ from datasets.table import table_cast
 
 from hf_kit.errors import UserError
 
+State = Any  # plain JSON
 CHUNK = 1000  # rows read at a time; what is held of a stream while it is read
 
 
@@ -19,12 +24,13 @@ class RowStream:
 
     Args:
         features: those of every row.
-        read: begins a new pass over the rows; it gives them as Arrow tables of at most `CHUNK` rows.
+        tables: reads on from a state (None: from the first row); it gives Arrow tables of at most `CHUNK` rows, each
+            with the state after it.
     """
 
-    def __init__(self, features: Features, read: Callable[[], Iterator[pa.Table]]):
+    def __init__(self, features: Features, tables: Callable[[State], Iterator[tuple[pa.Table, State]]]):
         self.features = features
-        self._read = read
+        self.tables = tables
 
     @property
     def column_names(self) -> list[str]:
@@ -32,7 +38,7 @@ class RowStream:
 
     def chunks(self) -> Iterator[Dataset]:
         """All rows, as data sets of at most `CHUNK` rows in memory."""
-        for table in self._read():
+        for table, _ in self.tables(None):
             yield in_memory(table, self.features)
 
     def load(self, name: str) -> Dataset:
@@ -66,26 +72,31 @@ def stream_of(source: IterableDataset, name: str) -> RowStream:
         UserError: while it is read: it breaks off, or later rows have other types than the first ones.
     """
 
-    def tables() -> Iterator[pa.Table]:
+    def tables(state: State) -> Iterator[tuple[pa.Table, State]]:
+        rows = source.with_format("arrow")
+        if state is not None:
+            rows.load_state_dict(state)
         try:
-            yield from source.with_format("arrow").iter(batch_size=CHUNK)
+            for table in rows.iter(batch_size=CHUNK):
+                yield table, rows.state_dict()
         except (pa.ArrowException, OSError, ValueError, DatasetGenerationError) as reason:
             why = str(reason.__cause__ or reason).split("\n")[0]
             raise UserError(f"{name}: the rows cannot be read to their end ({why})") from None
 
     if source.features is not None:
         return RowStream(source.features, tables)
-    first = next(tables(), None)
+    first = next(tables(None), None)
     if first is None:
         raise UserError(f"{name} has no rows")
-    features = Features.from_arrow_schema(first.schema)
+    features = Features.from_arrow_schema(first[0].schema)
 
-    def cast() -> Iterator[pa.Table]:
-        for number, table in enumerate(tables()):
+    def cast(state: State) -> Iterator[tuple[pa.Table, State]]:
+        seen, inner = state or (0, None)
+        for table, after in tables(inner):
             try:
-                yield table_cast(table, features.arrow_schema)
+                yield table_cast(table, features.arrow_schema), [seen := seen + len(table), after]
             except (pa.ArrowException, TypeError, ValueError) as reason:
-                rows = f"rows {number * CHUNK + 1:,} to {number * CHUNK + len(table):,}"
+                rows = f"rows {seen + 1:,} to {seen + len(table):,}"
                 raise UserError(
                     f"{name}: {rows} have other columns or types than the first rows ({str(reason).splitlines()[0]}); "
                     "without --streaming the types are decided from all rows"

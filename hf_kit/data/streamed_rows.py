@@ -21,7 +21,7 @@ from hf_kit.data.arrow_columns import column_array, content_of
 from hf_kit.data.columns import TextColumns, check_text_kind, check_texts, empty_texts, refuse_missing
 from hf_kit.data.label_values import LabelValues, check_label_kind, join, read_labels
 from hf_kit.data.labels import ENCODED, MULTI, REGRESSION, LabelMapping, label_ids, with_labels
-from hf_kit.data.row_stream import RowStream, in_memory
+from hf_kit.data.row_stream import RowStream, State, in_memory
 from hf_kit.data.text_keys import text_keys
 from hf_kit.errors import UserError
 
@@ -111,20 +111,26 @@ class StreamedRows:
         return [*(name for name in self._source.column_names if name != ENCODED), ENCODED]
 
     def chunks(self) -> Iterator[Dataset]:
-        """The rows in their order, as small data sets in memory.
+        """The rows in their order, as small data sets in memory."""
+        for chunk, _ in self.chunks_from(None):
+            yield chunk
+
+    def chunks_from(self, state: State) -> Iterator[tuple[Dataset, State]]:
+        """The rows after `state` (None: all), as small data sets, each with the state after it.
 
         Raises:
             UserError: the source has another number of rows than it had.
         """
-        start = 0
-        for chunk in self._source.chunks():
+        start, inner = state or (0, None)
+        for table, after in self._source.tables(inner):
+            chunk = in_memory(table, self._source.features)
             kept = np.flatnonzero(self._kept[start : start + len(chunk)])
             start += len(chunk)
             if len(kept):
                 part = chunk if len(kept) == len(chunk) else in_memory(chunk.data.table.take(kept), chunk.features)
                 part = check_texts(part, self.columns, "train")
                 values = read_labels(part, self.columns.label, "train")
-                yield with_labels(part, values, self.columns.label, self._mapping, "train")
+                yield with_labels(part, values, self.columns.label, self._mapping, "train"), [start, after]
         if start != len(self._kept):
             raise UserError(
                 f"the training rows changed while they were read: {len(self._kept):,} at first, now {start:,}; start "
