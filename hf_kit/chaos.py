@@ -82,7 +82,7 @@ class _Chaos:
         # A server that has loaded everything once gives birth to the runs: each starts at once instead of in seconds.
         # Killed, they cannot put their semaphores away; its tracker does, and would tell of each.
         os.environ["PYTHONWARNINGS"] = "ignore:resource_tracker:UserWarning"
-        methods = multiprocessing.get_all_start_methods()
+        methods, self.usual = multiprocessing.get_all_start_methods(), multiprocessing.get_start_method()
         self.context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         if "forkserver" in methods:
             self.context.set_forkserver_preload(["hf_kit.parsing", "hf_kit.run"])
@@ -150,7 +150,7 @@ class _Run:
     def start(self) -> None:
         self.printed_before = len(self.printed())
         words = [*self.chaos.words, f"--output_dir={self.folder}"]
-        self.process = self.chaos.context.Process(target=_live, args=(words, str(self.log)))
+        self.process = self.chaos.context.Process(target=_live, args=(words, str(self.log), self.chaos.usual))
         self.process.start()
 
     def printed(self) -> str:
@@ -196,9 +196,10 @@ class _Run:
         return {"weights": weights, "scores": scores, "best_step": results["training"]["best_step"]}
 
 
-def _live(words: list[str], log: str) -> None:
+def _live(words: list[str], log: str, start_method: str) -> None:
     """The whole of one process: `hf-kit train` with slow saving, its output in `log`."""
     os.setsid()  # its data workers die with it
+    multiprocessing.set_start_method(start_method, force=True)  # those of its data workers as ever
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(output, 1), os.dup2(output, 2)
     from hf_kit import checkpointing
