@@ -18,6 +18,7 @@ from hf_kit.arguments import ModelArguments
 from hf_kit.errors import UserError, nearest
 from hf_kit.hub_errors import why_not_from_hub
 from hf_kit.models import own_model_types
+from hf_kit.untrusted_folder import examine_checkpoint, refuse_foreign_kernels, refuse_pickled_weights
 
 
 @dataclass
@@ -37,7 +38,7 @@ def resolve_checkpoint(name: str) -> str:
     """The folder or Hub id to load for `--model_name_or_path`; the run folder of an adapter gives its merged model.
 
     Raises:
-        UserError: a path that does not exist or holds no model.
+        UserError: a path that does not exist or holds no model, or only a pickled one.
     """
     path = Path(name).expanduser()
     if path.is_dir():
@@ -59,10 +60,8 @@ def resolve_checkpoint(name: str) -> str:
 
 def _check_weights(name: str, folder: Path) -> None:
     """The headers of the weights' files, so that a damaged download is found before any work."""
-    files = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
-    if not files:
-        raise UserError(f"--model_name_or_path {name}: the folder holds no weights (model.safetensors)")
-    for path in (p for p in files if p.suffix == ".safetensors"):
+    refuse_pickled_weights(folder, f"--model_name_or_path {name}")
+    for path in folder.glob("*.safetensors"):
         try:
             with safe_open(path, "pt"):
                 pass
@@ -95,6 +94,7 @@ def load_config(arguments: ModelArguments) -> PreTrainedConfig:
         UserError: no such type or checkpoint, a misspelt or ill-typed override, a checkpoint that wants to run code.
     """
     own = own_model_types()
+    refuse_foreign_kernels(arguments.config_overrides, "--config_overrides")
     if arguments.model_type:
         if arguments.model_type not in CONFIG_MAPPING:
             hint = nearest(arguments.model_type, CONFIG_MAPPING.keys())
@@ -112,23 +112,43 @@ def load_config(arguments: ModelArguments) -> PreTrainedConfig:
             raise UserError(
                 f"--config_overrides {overrides} do not make a {arguments.model_type}: {' '.join(str(reason).split())}"
             ) from None
-    name = resolve_checkpoint(arguments.model_name_or_path)
+    name, revision = _examined(arguments)
     try:
-        config = AutoConfig.from_pretrained(
-            name, revision=arguments.model_revision, trust_remote_code=_trust(arguments, name)
-        )
+        config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=may_run_code(arguments, name))
     except Exception as reason:  # of many kinds: the network's, the file's, the configuration's
         raise UserError(_not_loaded(arguments, reason)) from None
     _apply_overrides(config, arguments.config_overrides)
     return config
 
 
+def _examined(arguments: ModelArguments) -> tuple[str, str | None]:
+    """The folder or Hub id to load and its revision, after what is in it has been examined."""
+    name = resolve_checkpoint(arguments.model_name_or_path)
+    try:
+        revision = examine_checkpoint(
+            name,
+            f"--model_name_or_path {arguments.model_name_or_path}",
+            revision=arguments.model_revision,
+            trust_remote_code=arguments.trust_remote_code,
+        )
+    except UserError:
+        raise
+    except Exception as reason:  # of many kinds: the network's, the name's, the disk's
+        raise UserError(_not_loaded(arguments, reason)) from None
+    return name, revision
+
+
 def _not_loaded(arguments: ModelArguments, reason: Exception) -> str:
+    if "cannot be loaded with `safetensors`" in str(reason):
+        reason = ValueError(
+            "it has no weights as safetensors, and pickles (pytorch_model.bin) can run code when they are read; "
+            "name a --model_revision that has some, or another model"
+        )
     why = why_not_from_hub(reason, arguments.model_revision) or " ".join(str(reason).split())[:250]
     return f"--model_name_or_path {arguments.model_name_or_path}: {why}"
 
 
-def _trust(arguments: ModelArguments, name: str) -> bool:
+def may_run_code(arguments: ModelArguments, name: str) -> bool:
     """Remote code runs only where the user named a commit; for a `model_type` of ours our own class is used anyway."""
     raw, _ = PreTrainedConfig.get_config_dict(name, revision=arguments.model_revision)
     return arguments.trust_remote_code and raw.get("model_type") not in own_model_types()
@@ -160,13 +180,14 @@ def load_model(arguments: ModelArguments, config: PreTrainedConfig, auto_class: 
             return Backbone(auto_class.from_config(config, dtype=torch.float32), False, [])
         except ValueError as reason:
             raise UserError(f"--model_type {config.model_type}: {' '.join(str(reason).split())[:300]}") from None
-    name = resolve_checkpoint(arguments.model_name_or_path)
+    name, revision = _examined(arguments)
     try:
         model, info = auto_class.from_pretrained(
             name,
             config=config,
-            revision=arguments.model_revision,
-            trust_remote_code=_trust(arguments, name),
+            revision=revision,
+            trust_remote_code=may_run_code(arguments, name),
+            use_safetensors=True,
             dtype=torch.float32,
             ignore_mismatched_sizes=True,
             output_loading_info=True,

@@ -16,6 +16,7 @@ from hf_kit.precision import Precision, choose_precision
 from hf_kit.run_folder import MERGED, RESULTS, RUN, read_json
 from hf_kit.tasks import find_task
 from hf_kit.tasks.task import Task
+from hf_kit.untrusted_folder import examine_folder, refuse_pickled_weights
 
 
 @dataclass
@@ -83,9 +84,18 @@ def open_run(name: str, flags: Any = None) -> SavedRun:
     except (KeyError, TypeError, AttributeError) as reason:
         raise UserError(f"{folder / RUN} is damaged ({reason!r} in `state`); restore it") from None
     weights = folder / MERGED if (folder / MERGED).is_dir() else folder
+    for part in {folder, weights}:
+        examine_folder(part, f"the model in {part}")
+    refuse_pickled_weights(weights, f"the model in {weights}")
+    if not (weights / "config.json").is_file():
+        whole = f"{MERGED}/, the adapter's merged model," if weights == folder else "its config.json"
+        raise UserError(f"the model in {weights} is not whole: {whole} is not there; restore it, or train again")
     try:
-        model = task.auto_class.from_pretrained(weights, dtype=torch.float32)
-        processor = AutoTokenizer.from_pretrained(weights)
+        # Said out loud: unset, transformers would ask on the terminal whether to run a folder's code.
+        model = task.auto_class.from_pretrained(
+            weights, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+        )
+        processor = AutoTokenizer.from_pretrained(weights, trust_remote_code=False)
     except Exception as reason:  # of many kinds: the file's, the configuration's, the tokenizer's
         raise UserError(f"the model in {weights} cannot be loaded: {' '.join(str(reason).split())[:300]}") from None
     task.read_decision(model.config)

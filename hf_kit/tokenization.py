@@ -28,6 +28,7 @@ from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBas
 from hf_kit.errors import UserError
 from hf_kit.hub_errors import why_not_from_hub
 from hf_kit.truncation import kept_tokens
+from hf_kit.untrusted_folder import examine_checkpoint
 from hf_kit.windows import window_tokens
 
 DEFAULT_MAX_LENGTH = 512
@@ -52,12 +53,17 @@ def load_tokenizer(
     copies `pad_token_id` to the model's config (and generation config).
 
     Raises `UserError` when nothing can be loaded, when the vocabulary is empty (transformers makes an empty tokenizer
-    from a folder without tokenizer files), and when no token can serve as padding.
+    from a folder without tokenizer files), when no token can serve as padding, and where `examine_checkpoint` does.
     """
     try:
+        revision = examine_checkpoint(
+            name_or_path, f"the tokenizer of {name_or_path}", revision=revision, trust_remote_code=trust_remote_code
+        )
         tokenizer = AutoTokenizer.from_pretrained(
             name_or_path, revision=revision, trust_remote_code=trust_remote_code, padding_side="right"
         )
+    except UserError:
+        raise
     except Exception as error:  # of many kinds: the network's, the file's, the Rust library's
         why = why_not_from_hub(error, revision) or str(error).splitlines()[0].rstrip(".:")
         raise UserError(

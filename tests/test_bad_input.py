@@ -399,10 +399,10 @@ CHECKPOINTS = {
     "no weights": (lambda: Path("bert/model.safetensors").unlink(), [], ["no weights", "model.safetensors"]),
     "cut weights": (lambda: cut("bert/model.safetensors"), [], ["model.safetensors", "damaged"]),
     "weights of another model": (other_weights, [], ["none of the weights of a bert"]),
-    "a pickle that is none": (
+    "weights in a pickle": (
         lambda: Path("bert/model.safetensors").replace("bert/pytorch_model.bin"),
         [],
-        ["--model_name_or_path bert"],
+        ["--model_name_or_path bert", "pickle (pytorch_model.bin)", "safetensors"],
     ),
     "no tokenizer": (lambda: [path.unlink() for path in Path("bert").glob("tok*")], [], ["no tokenizer files"]),
     "a cut tokenizer": (lambda: Path("bert/tokenizer.json").write_text("{"), [], ["tokenizer", "bert"]),
@@ -421,7 +421,7 @@ def test_a_bad_checkpoint_is_one_error(case, capsys, made_once):
     write_csv(Path("reviews.csv"), ROWS)
     if spoil:
         spoil()
-    with_the_weights = {"a size that is not the checkpoint's", "weights of another model", "a pickle that is none"}
+    with_the_weights = {"a size that is not the checkpoint's", "weights of another model"}
     refused(bert(*given), capsys, words, early=case not in with_the_weights)
 
 

@@ -20,7 +20,7 @@ from transformers import (
 from hf_kit import tokenization, truncation
 from hf_kit.answers import CONFIG_FIELD, MULTI, SINGLE, Answers
 from hf_kit.arguments import DataArguments, ModelArguments, parse_json_field
-from hf_kit.backbone import fit_config_to_tokenizer, resolve_checkpoint
+from hf_kit.backbone import fit_config_to_tokenizer, may_run_code, resolve_checkpoint
 from hf_kit.collation import PadRows
 from hf_kit.data import (
     DataChecks,
@@ -492,10 +492,12 @@ class TextClassification(Task):
 
 
 def _given_tokenizer(arguments: ModelArguments) -> PreTrainedTokenizerBase:
+    if arguments.tokenizer_name:
+        # Never its code: the commit that the user has read is the model's.
+        return tokenization.load_tokenizer(arguments.tokenizer_name)
+    name = resolve_checkpoint(arguments.model_name_or_path)
     return tokenization.load_tokenizer(
-        arguments.tokenizer_name or resolve_checkpoint(arguments.model_name_or_path),
-        revision=None if arguments.tokenizer_name else arguments.model_revision,
-        trust_remote_code=arguments.trust_remote_code,
+        name, revision=arguments.model_revision, trust_remote_code=may_run_code(arguments, name)
     )
 
 
