@@ -11,6 +11,7 @@ from typing import BinaryIO
 from hf_kit import __version__, console
 from hf_kit.errors import UserError, nearest
 from hf_kit.huge_pages import ask_for_huge_pages
+from hf_kit.redaction import redact_exception, redact_logs
 
 HELP = """\
 usage: hf-kit COMMAND ...
@@ -41,6 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     debug = "--debug" in argv  # `--debug=underflow_overflow` is a training argument of transformers
     argv = [word for word in argv if word != "--debug"]
     commands = {"train": train, "evaluate": evaluate, "predict": predict, "doctor": doctor}
+    redact_logs()
     if not argv or argv[0] in ("-h", "--help"):
         print(HELP)
         return 0
@@ -62,6 +64,7 @@ def main(argv: list[str] | None = None) -> int:
     except BaseException as reason:  # a panic in a Rust library is no `Exception`
         if debug:
             reason.__suppress_context__ = False
+            redact_exception(reason)
             raise
         if isinstance(reason, UserError):
             console.error(str(reason))
