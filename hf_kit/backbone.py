@@ -6,6 +6,7 @@ another size is replaced, and what did not come from the checkpoint is named.
 """
 
 import dataclasses
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,18 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.activations import ACT2FN
 
 from hf_kit.arguments import ModelArguments
 from hf_kit.errors import UserError, nearest
 from hf_kit.hub_errors import why_not_from_hub
 from hf_kit.models import own_model_types
 from hf_kit.untrusted_folder import examine_checkpoint, refuse_foreign_kernels, refuse_pickled_weights
+
+SIZES = "vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size".split()
+ACTIVATIONS = "hidden_act hidden_activation activation activation_function".split()
+# What a library raises over a file that it did not expect to be like this; the words alone tell a user nothing.
+STUMBLES = (AttributeError, IndexError, KeyError, TypeError, ArithmeticError)
 
 
 @dataclass
@@ -61,6 +68,9 @@ def resolve_checkpoint(name: str) -> str:
 def _check_weights(name: str, folder: Path) -> None:
     """The headers of the weights' files, so that a damaged download is found before any work."""
     refuse_pickled_weights(folder, f"--model_name_or_path {name}")
+    for part in _parts_of_weights(name, folder):
+        if not (folder / part).is_file():
+            raise UserError(f"--model_name_or_path {name}: of its weights {part} is not there; fetch it again")
     for path in folder.glob("*.safetensors"):
         try:
             with safe_open(path, "pt"):
@@ -69,6 +79,20 @@ def _check_weights(name: str, folder: Path) -> None:
             raise UserError(
                 f"--model_name_or_path {name}: {path.name} is damaged or cut short ({reason}); fetch it again"
             ) from None
+
+
+def _parts_of_weights(name: str, folder: Path) -> set[str]:
+    """The files that hold the weights, by the names that transformers looks for."""
+    index = folder / "model.safetensors.index.json"
+    if (folder / "model.safetensors").is_file() or not index.is_file():
+        return set() if b"transformers_weights" in (folder / "config.json").read_bytes() else {"model.safetensors"}
+    try:
+        return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, TypeError, KeyError, AttributeError) as reason:
+        raise UserError(
+            f"--model_name_or_path {name}: {index.name} is damaged ({reason!r}); it must hold an object `weight_map`, "
+            "from weights to files: fetch it again"
+        ) from None
 
 
 def _known_fields(config_class: type[PreTrainedConfig]) -> set[str]:
@@ -112,16 +136,33 @@ def load_config(arguments: ModelArguments) -> PreTrainedConfig:
             raise UserError(
                 f"--config_overrides {overrides} do not make a {arguments.model_type}: {' '.join(str(reason).split())}"
             ) from None
-    name, revision = _examined(arguments)
+    name, revision = examined(arguments)
     try:
         config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=may_run_code(arguments, name))
     except Exception as reason:  # of many kinds: the network's, the file's, the configuration's
         raise UserError(_not_loaded(arguments, reason)) from None
     _apply_overrides(config, arguments.config_overrides)
+    _check_sizes(config, f"--model_name_or_path {arguments.model_name_or_path}: config.json and --config_overrides")
     return config
 
 
-def _examined(arguments: ModelArguments) -> tuple[str, str | None]:
+def _check_sizes(config: PreTrainedConfig, what: str) -> None:
+    """What torch says of these, if it says anything, names no field; and it says it when the data are loaded."""
+    config = config.get_text_config()
+    for name in SIZES:
+        value = getattr(config, name, None)
+        if isinstance(value, int) and value < 1:
+            raise UserError(f"{what}: {name} is {value}; it must be 1 or more")
+    for name in ACTIVATIONS:
+        value = getattr(config, name, None)
+        if isinstance(value, str) and value not in ACT2FN:
+            raise UserError(f"{what}: {name} is {value!r}, an unknown activation{nearest(value, ACT2FN)}")
+    pad, rows = getattr(config, "pad_token_id", None), getattr(config, "vocab_size", None)
+    if isinstance(pad, int) and isinstance(rows, int) and pad >= rows:
+        raise UserError(f"{what}: pad_token_id is {pad}, and vocab_size {rows}; it must be less")
+
+
+def examined(arguments: ModelArguments) -> tuple[str, str | None]:
     """The folder or Hub id to load and its revision, after what is in it has been examined."""
     name = resolve_checkpoint(arguments.model_name_or_path)
     try:
@@ -145,6 +186,8 @@ def _not_loaded(arguments: ModelArguments, reason: Exception) -> str:
             "name a --model_revision that has some, or another model"
         )
     why = why_not_from_hub(reason, arguments.model_revision) or " ".join(str(reason).split())[:250]
+    if isinstance(reason, STUMBLES):
+        why = f"its config.json or its weights are damaged ({type(reason).__name__}: {why}); fetch it again"
     return f"--model_name_or_path {arguments.model_name_or_path}: {why}"
 
 
@@ -180,7 +223,7 @@ def load_model(arguments: ModelArguments, config: PreTrainedConfig, auto_class: 
             return Backbone(auto_class.from_config(config, dtype=torch.float32), False, [])
         except ValueError as reason:
             raise UserError(f"--model_type {config.model_type}: {' '.join(str(reason).split())[:300]}") from None
-    name, revision = _examined(arguments)
+    name, revision = examined(arguments)
     try:
         model, info = auto_class.from_pretrained(
             name,

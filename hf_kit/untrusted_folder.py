@@ -87,7 +87,7 @@ def refuse_foreign_kernels(values: dict[str, Any], what: str) -> None:
 
 def refuse_pickled_weights(folder: Path, what: str) -> None:
     """Raises: UserError: the folder's weights are a pickle, or there are none."""
-    if any(folder.glob("*.safetensors")):
+    if any(path.is_file() for path in folder.glob("*.safetensors")):
         return
     pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(pattern))
     if pickles:

@@ -260,6 +260,8 @@ class TextClassification(Task):
         self.answers = Answers(self.mapping)
         self.max_length = state["max_length"]
         self.truncation_side = state.get("truncation_side", "right")  # runs from before the flag have none
+        if not isinstance(self.max_length, int) or self.max_length < 3 or self.truncation_side not in truncation.SIDES:
+            raise ValueError(f"max_length {self.max_length!r}, truncation_side {self.truncation_side!r}")
         weights = state["class_weights"]
         self._loss = ClassificationLoss(
             self.mapping.problem_type, tuple(weights) if weights else None, state["label_smoothing"]
@@ -411,6 +413,11 @@ class TextClassification(Task):
         return self._bias
 
     def read_decision(self, config: PreTrainedConfig) -> None:
+        if config.num_labels != self.mapping.num_labels:
+            raise UserError(
+                f"run.json has {self.mapping.num_labels} labels and config.json {config.num_labels}: they are of two "
+                "runs; restore them"
+            )
         self.answers.thresholds = getattr(config, CONFIG_FIELD, None)
         if self.answers.thresholds is None:
             self.answers.tune(None, None)
