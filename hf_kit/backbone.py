@@ -20,7 +20,7 @@ from hf_kit.arguments import ModelArguments
 from hf_kit.errors import UserError, nearest
 from hf_kit.hub_errors import why_not_from_hub
 from hf_kit.models import own_model_types
-from hf_kit.untrusted_folder import examine_checkpoint, refuse_foreign_kernels, refuse_pickled_weights
+from hf_kit.untrusted_folder import examine_checkpoint, read_object, refuse_foreign_kernels, refuse_pickled_weights
 
 SIZES = "vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size".split()
 ACTIVATIONS = "hidden_act hidden_activation activation activation_function".split()
@@ -54,6 +54,13 @@ def resolve_checkpoint(name: str) -> str:
             return str(path)
         if (path / "merged" / "config.json").is_file():
             return str(path / "merged")
+        if (path / "adapter_config.json").is_file():
+            what = f"--model_name_or_path {name}"
+            base = read_object(path / "adapter_config.json", what).get("base_model_name_or_path")
+            raise UserError(
+                f"{what}: the folder holds an adapter alone (its base: {base}) and no merged/; merge "
+                "the two (PEFT's `merge_and_unload`) and give the folder that this is saved in"
+            )
         raise UserError(
             f"--model_name_or_path {name}: the folder holds no config.json; give a folder that `save_pretrained` or a "
             "run of this kit has written"

@@ -62,10 +62,10 @@ def examine_folder(folder: Path, what: str, *, trust_remote_code: bool = False) 
             f"{what}: adapter_config.json lies beside config.json, and the adapter would be put on the model unasked; "
             "merge the two (PEFT's `merge_and_unload`) and save that, or remove adapter_config.json"
         )
-    own = _read(folder / "config.json", what).get("model_type") in own_model_types()
+    own = read_object(folder / "config.json", what).get("model_type") in own_model_types()
     names = {path for pattern in EXAMINED for path in folder.glob(pattern)}
     for path in sorted(names):
-        for key, value in _entries(_read(path, what)):
+        for key, value in _entries(read_object(path, what)):
             where = f"{what}: {path.name}: `{key}` is {_shown(value)}"
             if key == "auto_map" and value and not own:
                 _examine_code(where, value, trust_remote_code)
@@ -160,7 +160,7 @@ def _examine_files(where: str, key: str, value: Any, folder: Path) -> None:
             )
 
 
-def _read(path: Path, what: str) -> dict[str, Any]:
+def read_object(path: Path, what: str) -> dict[str, Any]:
     """The file's object; nothing where it is none, of which the library makes its own error.
 
     Raises:

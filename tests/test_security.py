@@ -415,6 +415,8 @@ TYPED = {
     "in a recipe": ["train", "run_name.yaml", "--output_dir=out"],
     "as hub_token in a recipe": ["train", "hub_token.yaml", "--output_dir=out"],
     "as hub-token in a recipe": ["train", "hub-token.yaml", "--output_dir=out"],
+    "of another shape as hub_token": [*train(), f"--hub_token={PASSWORD}"],
+    "of another shape as hub-token in a recipe": ["train", "other.yaml", "--output_dir=out"],
     "as a run": ["predict", TOKEN, "x"],
     "as a run to evaluate": ["evaluate", f"https://me:{PASSWORD}@example.org/run", "--test_file=reviews.csv"],
     "as a flag of evaluate": ["evaluate", "run", f"--test_file={TOKEN}.csv"],
@@ -426,6 +428,7 @@ TYPED = {
 def test_a_token_that_is_typed_is_refused_and_not_repeated(case, capsys, here):
     for key in ("run_name", "hub_token", "hub-token"):
         Path(f"{key}.yaml").write_text(f"{key}: {TOKEN}\nmodel_type: hf_kit_lstm\ntrain_file: reviews.csv\n")
+    Path("other.yaml").write_text(f"hub-token: {PASSWORD}\nmodel_type: hf_kit_lstm\ntrain_file: reviews.csv\n")
     for debug in ([], ["--debug"]):
         try:
             status = main([*TYPED[case], *debug])
@@ -483,6 +486,24 @@ def test_logs_and_errors_are_redacted(said, monkeypatch):
     logger.removeHandler(handler)
     for shown in (logged.getvalue(), str(UserError(said))):
         assert PASSWORD not in shown and TOKEN not in shown and redaction.HIDDEN in shown
+
+
+def test_an_unexpected_error_is_redacted_as_well(capsys, here, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "a-token-of-another-shape")
+    said = f"GET https://me:{PASSWORD}@example.org with a-token-of-another-shape failed"
+
+    def fail(*args, **kwargs):
+        raise OSError(said) from RuntimeError(said)
+
+    monkeypatch.setattr("hf_kit.run.load_splits", fail)
+    assert main(train()) == 1
+    with pytest.raises(OSError) as raised:
+        main([*train(), "--debug"])
+    print("".join(traceback.format_exception(raised.value)).replace(repr(said), ""))
+    printed = capsys.readouterr()
+    assert "unexpected OSError: GET https://***@example.org with *** failed" in printed.err
+    assert printed.out.count("GET https://***@example.org with *** failed") == 2
+    assert PASSWORD not in printed.out + printed.err
 
 
 def test_ordinary_words_are_not_redacted():
