@@ -94,7 +94,7 @@ def _parts_of_weights(name: str, folder: Path) -> set[str]:
     if (folder / "model.safetensors").is_file() or not index.is_file():
         return set() if b"transformers_weights" in (folder / "config.json").read_bytes() else {"model.safetensors"}
     try:
-        return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        return set(map(str, json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (ValueError, TypeError, KeyError, AttributeError) as reason:
         raise UserError(
             f"--model_name_or_path {name}: {index.name} is damaged ({reason!r}); it must hold an object `weight_map`, "
@@ -200,8 +200,10 @@ def _not_loaded(arguments: ModelArguments, reason: Exception) -> str:
 
 def may_run_code(arguments: ModelArguments, name: str) -> bool:
     """Remote code runs only where the user named a commit; for a `model_type` of ours our own class is used anyway."""
+    if not arguments.trust_remote_code:
+        return False
     raw, _ = PreTrainedConfig.get_config_dict(name, revision=arguments.model_revision)
-    return arguments.trust_remote_code and raw.get("model_type") not in own_model_types()
+    return raw.get("model_type") not in own_model_types()
 
 
 def fit_config_to_tokenizer(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, *, fresh: bool) -> None:

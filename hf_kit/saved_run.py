@@ -65,7 +65,7 @@ def find_run(name: str) -> Path:
     missing = {"task", "state", "precision"} - set(facts)
     if missing:
         raise UserError(f"{folder / RUN} is damaged (no {', '.join(sorted(missing))} in it); restore it")
-    if facts["precision"] not in DTYPES:
+    if facts["precision"] not in list(DTYPES):
         known = ", ".join(DTYPES)
         raise UserError(f"{folder / RUN} is damaged (precision {facts['precision']!r}; allowed: {known}); restore it")
     return folder
@@ -88,7 +88,7 @@ def open_run(name: str, flags: Any = None) -> SavedRun:
     except (KeyError, TypeError, AttributeError, ValueError) as reason:
         raise UserError(f"{folder / RUN} is damaged ({reason!r} in `state`); restore it") from None
     weights = folder / MERGED if (folder / MERGED).is_dir() else folder
-    for part in {folder, weights}:
+    for part in dict.fromkeys((folder, weights)):
         examine_folder(part, f"the model in {part}")
     refuse_pickled_weights(weights, f"the model in {weights}")
     if not (weights / "config.json").is_file():

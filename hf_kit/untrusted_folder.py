@@ -15,14 +15,17 @@ from hf_kit.errors import UserError
 from hf_kit.links import leads_outside
 from hf_kit.models import own_model_types
 
-# What is read of a Hub's model to examine it; the weights come later, from the commit that was examined.
-EXAMINED = ["*config*.json", "*.index.json", "special_tokens_map.json", "added_tokens.json"]
+# What transformers and PEFT read settings from; of a Hub's model they come first, and then the same commit's weights.
+EXAMINED = (
+    "config.json config.*.json generation_config.json adapter_config.json *.safetensors.index.json "
+    "tokenizer_config.json special_tokens_map.json added_tokens.json *processor_config.json"
+).split()
 TEMPLATES, MERGED = "additional_chat_templates", "merged"
 
 # Any other value makes transformers look for a package, or fetch and run a kernel of the Hub.
 KERNELS_OF_TORCH = {
-    "attn_implementation": {"eager", "sdpa", "flex_attention"},
-    "experts_implementation": {"eager", "batched_mm", "grouped_mm"},
+    "attn_implementation": ["eager", "sdpa", "flex_attention"],
+    "experts_implementation": ["eager", "batched_mm", "grouped_mm"],
 }
 # Left by old versions, as paths of the machine where the tokenizer was saved; no version opens them.
 NEVER_OPENED = {"special_tokens_map_file", "tokenizer_config_file", "added_tokens_file", "chat_template_file"}
@@ -62,9 +65,9 @@ def examine_folder(folder: Path, what: str, *, trust_remote_code: bool = False) 
             f"{what}: adapter_config.json lies beside config.json, and the adapter would be put on the model unasked; "
             "merge the two (PEFT's `merge_and_unload`) and save that, or remove adapter_config.json"
         )
-    own = read_object(folder / "config.json", what).get("model_type") in own_model_types()
-    names = {path for pattern in EXAMINED for path in folder.glob(pattern)}
-    for path in sorted(names):
+    own = read_object(folder / "config.json", what).get("model_type") in list(own_model_types())
+    files = {path for pattern in EXAMINED for path in folder.glob(pattern) if path.is_file()}
+    for path in sorted(files):
         for key, value in _entries(read_object(path, what)):
             where = f"{what}: {path.name}: `{key}` is {_shown(value)}"
             if key == "auto_map" and value and not own:
@@ -117,7 +120,7 @@ def _examine_kernel(where: str, key: str, value: Any) -> None:
         if chosen is not None and chosen not in allowed:
             raise UserError(
                 f"{where}: it would run code from elsewhere, a kernel of the Hub or another package; allowed: "
-                f"{', '.join(sorted(allowed))}. Remove the key, or set one of these"
+                f"{', '.join(allowed)}. Remove the key, or set one of these"
             )
 
 
@@ -161,10 +164,10 @@ def _examine_files(where: str, key: str, value: Any, folder: Path) -> None:
 
 
 def read_object(path: Path, what: str) -> dict[str, Any]:
-    """The file's object; nothing where it is none, of which the library makes its own error.
+    """The file's object; an empty one where there is no file.
 
     Raises:
-        UserError: it cannot be read as JSON.
+        UserError: it cannot be read as a JSON object.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -173,9 +176,7 @@ def read_object(path: Path, what: str) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as reason:
         raise UserError(f"{what}: {path.name} is not a valid JSON file ({reason}); fetch it again") from None
     if not isinstance(value, dict):
-        if path.name in ("config.json", "tokenizer_config.json") or path.name.endswith(".index.json"):
-            raise UserError(f"{what}: {path.name} holds {_shown(value)}; it must be one JSON object: fetch it again")
-        return {}
+        raise UserError(f"{what}: {path.name} holds {_shown(value)}; it must be one JSON object: fetch it again")
     return value
 
 

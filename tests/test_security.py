@@ -192,6 +192,7 @@ FOLDERS = {
         ["else/where--evil.Config", "`module.Class`"],
     ),
     "a run's code": (lambda: code("run", model_type="evil"), PREDICT, ["config.json", "`auto_map`"]),
+    "a run's code, of a type that is a list": (lambda: code("run", model_type=["evil"]), PREDICT, ["`auto_map`"]),
     "a run's code, to evaluate": (
         lambda: code("run", model_type="bert"),
         ["evaluate", "run", "--test_file=reviews.csv"],
@@ -277,6 +278,7 @@ KERNELS = {
     "by its private name": ({"_attn_implementation": "evil/kernel"}, []),
     "for a part of the model": ({"attn_implementation": {"": "sdpa", "encoder": "evil/kernel"}}, []),
     "in place of a package": ({"attn_implementation": "flash_attention_2"}, []),
+    "in a list": ({"attn_implementation": ["evil/kernel"]}, []),
     "for experts": ({"experts_implementation": "deepgemm"}, []),
     "in an override": ({}, ['--config_overrides={"attn_implementation":"evil/kernel"}']),
     "deep in an override": ({}, ['--config_overrides={"id2label":{"_attn_implementation":"evil/kernel"}}']),
@@ -364,6 +366,16 @@ def test_a_leftover_path_of_another_machine_does_no_harm(here):
         vocab_file=None,
     )
     assert main(train()) == 0
+
+
+def test_what_is_never_read_does_no_harm(here):
+    for name in ("pytorch_model.bin", "training_args.bin"):
+        pickled(f"bert/{name}")
+    Path("bert/pytorch_model.bin.index.json").write_text('{"weight_map":{"x":"../elsewhere/pytorch_model.bin"}}')
+    Path("bert/serving_config.json").write_text('{"attn_implementation":"flash_attention_2","log_file":"../log"}')
+    Path("bert/notes_config.json").write_text("{")
+    assert main(train()) == 0
+    assert not Path("ran").exists()
 
 
 def zipped(name: str) -> None:
@@ -522,7 +534,8 @@ def test_a_finished_run_holds_no_token_and_listens_to_nobody(here, monkeypatch, 
     monkeypatch.setattr(TrainerCallback, "on_train_begin", look)
     for given in (train("--report_to=tensorboard", "--logging_steps=1"), train("--use_peft", "--output_dir=lora")):
         assert main(given) == 0
-    assert main(["predict", "out", "a text", "--json"]) == 0
+    for folder in ("out", "lora"):
+        assert main(["predict", folder, "a text", "--json"]) == 0
     printed = capsys.readouterr()
     assert TOKEN not in printed.out + printed.err
     files = [path for folder in ("out", "lora") for path in Path(folder).rglob("*") if path.is_file()]
