@@ -6,6 +6,7 @@ another size is replaced, and what did not come from the checkpoint is named.
 """
 
 import dataclasses
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,18 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.activations import ACT2FN
 
 from hf_kit.arguments import ModelArguments
 from hf_kit.errors import UserError, nearest
 from hf_kit.hub_errors import why_not_from_hub
 from hf_kit.models import own_model_types
+from hf_kit.untrusted_folder import examine_checkpoint, read_object, refuse_foreign_kernels, refuse_pickled_weights
+
+SIZES = "vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size".split()
+ACTIVATIONS = "hidden_act hidden_activation activation activation_function".split()
+# What a library raises over a file that it did not expect to be like this; the words alone tell a user nothing.
+STUMBLES = (AttributeError, IndexError, KeyError, TypeError, ArithmeticError)
 
 
 @dataclass
@@ -37,7 +45,7 @@ def resolve_checkpoint(name: str) -> str:
     """The folder or Hub id to load for `--model_name_or_path`; the run folder of an adapter gives its merged model.
 
     Raises:
-        UserError: a path that does not exist or holds no model.
+        UserError: a path that does not exist or holds no model, or only a pickled one.
     """
     path = Path(name).expanduser()
     if path.is_dir():
@@ -46,6 +54,13 @@ def resolve_checkpoint(name: str) -> str:
             return str(path)
         if (path / "merged" / "config.json").is_file():
             return str(path / "merged")
+        if (path / "adapter_config.json").is_file():
+            what = f"--model_name_or_path {name}"
+            base = read_object(path / "adapter_config.json", what).get("base_model_name_or_path")
+            raise UserError(
+                f"{what}: the folder holds an adapter alone (its base: {base}) and no merged/; merge "
+                "the two (PEFT's `merge_and_unload`) and give the folder that this is saved in"
+            )
         raise UserError(
             f"--model_name_or_path {name}: the folder holds no config.json; give a folder that `save_pretrained` or a "
             "run of this kit has written"
@@ -59,10 +74,11 @@ def resolve_checkpoint(name: str) -> str:
 
 def _check_weights(name: str, folder: Path) -> None:
     """The headers of the weights' files, so that a damaged download is found before any work."""
-    files = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
-    if not files:
-        raise UserError(f"--model_name_or_path {name}: the folder holds no weights (model.safetensors)")
-    for path in (p for p in files if p.suffix == ".safetensors"):
+    refuse_pickled_weights(folder, f"--model_name_or_path {name}")
+    for part in _parts_of_weights(name, folder):
+        if not (folder / part).is_file():
+            raise UserError(f"--model_name_or_path {name}: of its weights {part} is not there; fetch it again")
+    for path in folder.glob("*.safetensors"):
         try:
             with safe_open(path, "pt"):
                 pass
@@ -70,6 +86,20 @@ def _check_weights(name: str, folder: Path) -> None:
             raise UserError(
                 f"--model_name_or_path {name}: {path.name} is damaged or cut short ({reason}); fetch it again"
             ) from None
+
+
+def _parts_of_weights(name: str, folder: Path) -> set[str]:
+    """The files that hold the weights, by the names that transformers looks for."""
+    index = folder / "model.safetensors.index.json"
+    if (folder / "model.safetensors").is_file() or not index.is_file():
+        return set() if b"transformers_weights" in (folder / "config.json").read_bytes() else {"model.safetensors"}
+    try:
+        return set(map(str, json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, TypeError, KeyError, AttributeError) as reason:
+        raise UserError(
+            f"--model_name_or_path {name}: {index.name} is damaged ({reason!r}); it must hold an object `weight_map`, "
+            "from weights to files: fetch it again"
+        ) from None
 
 
 def _known_fields(config_class: type[PreTrainedConfig]) -> set[str]:
@@ -95,6 +125,7 @@ def load_config(arguments: ModelArguments) -> PreTrainedConfig:
         UserError: no such type or checkpoint, a misspelt or ill-typed override, a checkpoint that wants to run code.
     """
     own = own_model_types()
+    refuse_foreign_kernels(arguments.config_overrides, "--config_overrides")
     if arguments.model_type:
         if arguments.model_type not in CONFIG_MAPPING:
             hint = nearest(arguments.model_type, CONFIG_MAPPING.keys())
@@ -112,26 +143,67 @@ def load_config(arguments: ModelArguments) -> PreTrainedConfig:
             raise UserError(
                 f"--config_overrides {overrides} do not make a {arguments.model_type}: {' '.join(str(reason).split())}"
             ) from None
-    name = resolve_checkpoint(arguments.model_name_or_path)
+    name, revision = examined(arguments)
     try:
-        config = AutoConfig.from_pretrained(
-            name, revision=arguments.model_revision, trust_remote_code=_trust(arguments, name)
-        )
+        config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=may_run_code(arguments, name))
     except Exception as reason:  # of many kinds: the network's, the file's, the configuration's
         raise UserError(_not_loaded(arguments, reason)) from None
     _apply_overrides(config, arguments.config_overrides)
+    _check_sizes(config, f"--model_name_or_path {arguments.model_name_or_path}: config.json and --config_overrides")
     return config
 
 
+def _check_sizes(config: PreTrainedConfig, what: str) -> None:
+    """What torch says of these, if it says anything, names no field; and it says it when the data are loaded."""
+    config = config.get_text_config()
+    for name in SIZES:
+        value = getattr(config, name, None)
+        if isinstance(value, int) and value < 1:
+            raise UserError(f"{what}: {name} is {value}; it must be 1 or more")
+    for name in ACTIVATIONS:
+        value = getattr(config, name, None)
+        if isinstance(value, str) and value not in ACT2FN:
+            raise UserError(f"{what}: {name} is {value!r}, an unknown activation{nearest(value, ACT2FN)}")
+    pad, rows = getattr(config, "pad_token_id", None), getattr(config, "vocab_size", None)
+    if isinstance(pad, int) and isinstance(rows, int) and pad >= rows:
+        raise UserError(f"{what}: pad_token_id is {pad}, and vocab_size {rows}; it must be less")
+
+
+def examined(arguments: ModelArguments) -> tuple[str, str | None]:
+    """The folder or Hub id to load and its revision, after what is in it has been examined."""
+    name = resolve_checkpoint(arguments.model_name_or_path)
+    try:
+        revision = examine_checkpoint(
+            name,
+            f"--model_name_or_path {arguments.model_name_or_path}",
+            revision=arguments.model_revision,
+            trust_remote_code=arguments.trust_remote_code,
+        )
+    except UserError:
+        raise
+    except Exception as reason:  # of many kinds: the network's, the name's, the disk's
+        raise UserError(_not_loaded(arguments, reason)) from None
+    return name, revision
+
+
 def _not_loaded(arguments: ModelArguments, reason: Exception) -> str:
+    if "cannot be loaded with `safetensors`" in str(reason):
+        reason = ValueError(
+            "it has no weights as safetensors, and pickles (pytorch_model.bin) can run code when they are read; "
+            "name a --model_revision that has some, or another model"
+        )
     why = why_not_from_hub(reason, arguments.model_revision) or " ".join(str(reason).split())[:250]
+    if isinstance(reason, STUMBLES):
+        why = f"its config.json or its weights are damaged ({type(reason).__name__}: {why}); fetch it again"
     return f"--model_name_or_path {arguments.model_name_or_path}: {why}"
 
 
-def _trust(arguments: ModelArguments, name: str) -> bool:
+def may_run_code(arguments: ModelArguments, name: str) -> bool:
     """Remote code runs only where the user named a commit; for a `model_type` of ours our own class is used anyway."""
+    if not arguments.trust_remote_code:
+        return False
     raw, _ = PreTrainedConfig.get_config_dict(name, revision=arguments.model_revision)
-    return arguments.trust_remote_code and raw.get("model_type") not in own_model_types()
+    return raw.get("model_type") not in own_model_types()
 
 
 def fit_config_to_tokenizer(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, *, fresh: bool) -> None:
@@ -160,13 +232,14 @@ def load_model(arguments: ModelArguments, config: PreTrainedConfig, auto_class: 
             return Backbone(auto_class.from_config(config, dtype=torch.float32), False, [])
         except ValueError as reason:
             raise UserError(f"--model_type {config.model_type}: {' '.join(str(reason).split())[:300]}") from None
-    name = resolve_checkpoint(arguments.model_name_or_path)
+    name, revision = examined(arguments)
     try:
         model, info = auto_class.from_pretrained(
             name,
             config=config,
-            revision=arguments.model_revision,
-            trust_remote_code=_trust(arguments, name),
+            revision=revision,
+            trust_remote_code=may_run_code(arguments, name),
+            use_safetensors=True,
             dtype=torch.float32,
             ignore_mismatched_sizes=True,
             output_loading_info=True,

@@ -12,6 +12,7 @@ from typing import BinaryIO
 from hf_kit import __version__, console
 from hf_kit.errors import Interrupted, UserError, nearest
 from hf_kit.huge_pages import ask_for_huge_pages
+from hf_kit.redaction import redact_exception, redact_logs
 
 HELP = """\
 usage: hf-kit COMMAND ...
@@ -52,6 +53,7 @@ def main(argv: list[str] | None = None) -> int:
         "chaos": chaos,
         "doctor": doctor,
     }
+    redact_logs()
     if not argv or argv[0] in ("-h", "--help"):
         print(HELP)
         return 0
@@ -76,6 +78,7 @@ def main(argv: list[str] | None = None) -> int:
     except BaseException as reason:  # a panic in a Rust library is no `Exception`
         if debug:
             reason.__suppress_context__ = False
+            redact_exception(reason)
             raise
         if isinstance(reason, UserError):
             console.error(str(reason))

@@ -1,10 +1,15 @@
-"""The one place that writes to the terminal: on rank 0 only, tables that line up in Chinese as well as in English."""
+"""The one place that writes to the terminal: on rank 0 only, tables that line up in Chinese as well as in English.
+
+Tokens and passwords are taken out of all of it.
+"""
 
 import os
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from hf_kit.redaction import redact
 
 _to_stderr = False
 
@@ -39,7 +44,7 @@ def _print(message: str, style: str = "", stderr: bool = False, every_process: b
     if is_main_process() or every_process:
         from rich.text import Text
 
-        _console(stderr).print(Text(message, style=style))
+        _console(stderr).print(Text(redact(message), style=style))
 
 
 def say(message: str = "") -> None:
@@ -81,7 +86,7 @@ def table(columns: list[str], rows: list[list], title: str | None = None) -> Non
             column.justify = "right"
         column.overflow = "fold"
     for row in rows:
-        out.add_row(*[Text("" if v is None else f"{v:.4f}" if isinstance(v, float) else str(v)) for v in row])
+        out.add_row(*[Text("" if v is None else f"{v:.4f}" if isinstance(v, float) else redact(str(v))) for v in row])
     _console().print(out)
 
 
@@ -91,5 +96,5 @@ def progress_line(message: str) -> None:
         from tqdm.auto import tqdm
 
         stream = sys.stderr if _to_stderr else sys.stdout
-        tqdm.write(message, file=stream)
+        tqdm.write(redact(message), file=stream)
         stream.flush()

@@ -1,12 +1,18 @@
 """The exceptions that are no faults of ours: a mistake that the user can mend, and a run that was told to stop."""
 
+from hf_kit.redaction import redact
+
 
 class UserError(Exception):
     """A mistake in a flag, a recipe or the data.
 
     The message says what is wrong (the field, or the file, row and column, with the value), what is allowed, and what
-    to do. The command line prints it alone, without a traceback; from Python it is raised as it is.
+    to do. The command line prints it alone, without a traceback; from Python it is raised as it is. It holds no token
+    and no password, also where the value did.
     """
+
+    def __init__(self, message: str):
+        super().__init__(redact(message))
 
 
 class Interrupted(Exception):

@@ -38,7 +38,7 @@ def _model_type(argv: Sequence[str]) -> str | None:
         return flags["model_type"]
     try:
         return json.loads(Path(str(flags.get("model_name_or_path")), "config.json").read_text()).get("model_type")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return None
 
 

@@ -11,6 +11,7 @@ from hf_kit.evaluation import evaluate as evaluate_run
 from hf_kit.parsing import parse_arguments, parse_for_run
 from hf_kit.prediction import predict
 from hf_kit.recipe import as_flags
+from hf_kit.redaction import redact_logs
 from hf_kit.run import train as train_run
 from hf_kit.run_folder import RESULTS, read_json
 from hf_kit.saved_run import SavedRun, find_run, open_run
@@ -55,9 +56,11 @@ def train(recipe: str | None = None, **flags: Any) -> Run:
     Raises:
         UserError: a mistake in the flags, the data or the folder.
     """
+    redact_logs()
     return Run(train_run(parse_arguments([*([recipe] if recipe else []), *as_flags(flags)])))
 
 
 def load(name: str) -> Run:
     """A finished run by its folder or its Hub id."""
+    redact_logs()
     return Run(find_run(name))

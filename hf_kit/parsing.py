@@ -26,6 +26,7 @@ from hf_kit.arguments import (
 from hf_kit.errors import UserError, nearest
 from hf_kit.flag_checks import check_flags, check_given
 from hf_kit.recipe import QUICKSTART, as_flags, find_recipe, read_recipe
+from hf_kit.redaction import redact
 from hf_kit.run_folder import RUN, read_json
 from hf_kit.saved_run import find_run
 from hf_kit.tasks import find_task
@@ -137,6 +138,19 @@ def _check_values(arguments: Arguments) -> None:
         )
 
 
+def _refuse_secrets(flags: list[str]) -> None:
+    """A flag's value is printed with the settings, and kept in the run folder's recipe."""
+    token = "a token is never a flag: set the environment variable HF_TOKEN or run `hf auth login`"
+    named = ""
+    for word in flags:
+        if word.startswith("--"):
+            named = word.partition("=")[0]
+        if named.lstrip("-").replace("-", "_").endswith("hub_token"):
+            raise UserError(f"{token} (and take {named} out)")
+        if redact(word) != word:
+            raise UserError(f"{named or 'the command line'} holds a token or a password, and {token}")
+
+
 def _is_commit(revision: str | None) -> bool:
     return revision is not None and len(revision) == 40 and all(c in "0123456789abcdef" for c in revision)
 
@@ -148,14 +162,14 @@ def parse_arguments(argv: list[str]) -> Arguments:
         UserError: an unknown flag or key, a value of the wrong type or range, a contradiction.
     """
     argv = list(argv)
+    _refuse_secrets(argv)
     named = argv.pop(0) if argv and not argv[0].startswith("-") else None
     flag_names = [a.lstrip("-").split("=")[0].replace("-", "_") for a in argv if a.startswith("--")]
     if named is None and not {"model_name_or_path", "model_type"} & set(flag_names):
         named = QUICKSTART
     path = find_recipe(named) if named is not None else None
     recipe = read_recipe(path) if path else {}
-    if "hub_token" in (*recipe, *flag_names):
-        raise UserError("a token is never a flag: set the environment variable HF_TOKEN or run `hf auth login`")
+    _refuse_secrets(as_flags(recipe))
 
     task_parser = _Parser(add_help=False, allow_abbrev=False)
     task_parser.add_argument("--task", default=recipe.pop("task", "text_classification"))
@@ -238,6 +252,7 @@ def parse_for_run(command: str, part: type, argv: list[str]) -> tuple[str, bool,
         UserError: as `parse_arguments`.
     """
     usage = f"hf-kit {command} RUN [--flag value ...] [--json]"
+    _refuse_secrets(argv)
     named = argv[0] if argv and not argv[0].startswith("-") else None
     if named is None and not {"-h", "--help"} & set(argv):
         raise UserError(f"which run? {usage}")

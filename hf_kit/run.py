@@ -273,7 +273,10 @@ def settle_folder(
     else:
         local = Path(backbone.resolve_checkpoint(name))
         label = Path(name).name
-        parts["checkpoint"] = run_folder.hash_folder(local) if local.is_dir() else f"{name}@{config._commit_hash}"
+        if local.is_dir():
+            parts["checkpoint"] = run_folder.hash_folder(local)
+        else:
+            parts["checkpoint"] = f"{name}@{backbone.examined(arguments.model)[1]}"
     parts["mixed_precision"] = arguments.training.mixed_precision
     if arguments.sources.get("output_dir") is None:
         data = arguments.sources["data"]

@@ -12,10 +12,11 @@ from transformers import AutoTokenizer, PreTrainedModel
 import hf_kit.models  # noqa: F401  registers our model types with the Auto classes
 from hf_kit.errors import UserError
 from hf_kit.hub_errors import why_not_from_hub
-from hf_kit.precision import Precision, choose_precision
+from hf_kit.precision import DTYPES, Precision, choose_precision
 from hf_kit.run_folder import MERGED, RESULTS, RUN, read_json
 from hf_kit.tasks import find_task
 from hf_kit.tasks.task import Task
+from hf_kit.untrusted_folder import examine_folder, refuse_pickled_weights
 
 
 @dataclass
@@ -60,9 +61,13 @@ def find_run(name: str) -> Path:
         raise UserError(f"{name} is no run folder of this kit: it has no {RUN}")
     if not (folder / RESULTS).is_file():
         raise UserError(f"the run in {name} is not finished (no {RESULTS}); run its training command again first")
-    missing = {"task", "state", "precision"} - set(read_json(folder / RUN))
+    facts = read_json(folder / RUN)
+    missing = {"task", "state", "precision"} - set(facts)
     if missing:
         raise UserError(f"{folder / RUN} is damaged (no {', '.join(sorted(missing))} in it); restore it")
+    if facts["precision"] not in list(DTYPES):
+        known = ", ".join(DTYPES)
+        raise UserError(f"{folder / RUN} is damaged (precision {facts['precision']!r}; allowed: {known}); restore it")
     return folder
 
 
@@ -80,13 +85,32 @@ def open_run(name: str, flags: Any = None) -> SavedRun:
     task = task_class(flags if flags is not None else task_class.Arguments())
     try:
         task.restore(facts["state"])
-    except (KeyError, TypeError, AttributeError) as reason:
+    except (KeyError, TypeError, AttributeError, ValueError) as reason:
         raise UserError(f"{folder / RUN} is damaged ({reason!r} in `state`); restore it") from None
     weights = folder / MERGED if (folder / MERGED).is_dir() else folder
+    for part in dict.fromkeys((folder, weights)):
+        examine_folder(part, f"the model in {part}")
+    refuse_pickled_weights(weights, f"the model in {weights}")
+    if not (weights / "config.json").is_file():
+        adapter = (folder / "adapter_config.json").is_file()
+        missing = f"{MERGED}/ (the adapter's merged model)" if adapter else "config.json"
+        raise UserError(f"the model in {weights} is not whole: it has no {missing}; restore it, or train again")
     try:
-        model = task.auto_class.from_pretrained(weights, dtype=torch.float32)
-        processor = AutoTokenizer.from_pretrained(weights)
+        # Said out loud: unset, transformers would ask on the terminal whether to run a folder's code.
+        model = task.auto_class.from_pretrained(
+            weights, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+        )
+        processor = AutoTokenizer.from_pretrained(weights, trust_remote_code=False)
     except Exception as reason:  # of many kinds: the file's, the configuration's, the tokenizer's
-        raise UserError(f"the model in {weights} cannot be loaded: {' '.join(str(reason).split())[:300]}") from None
+        raise UserError(f"the model in {weights} cannot be loaded: {_why_not_loaded(reason)}") from None
     task.read_decision(model.config)
     return SavedRun(folder, facts, task, model.eval(), processor)
+
+
+def _why_not_loaded(reason: Exception) -> str:
+    said = " ".join(str(reason).split())[:300]
+    if "ignore_mismatched_sizes" in said:
+        return "its weights have other shapes than config.json says; restore both"
+    if "instantiate the backend tokenizer" in said:
+        return "it holds no tokenizer files (tokenizer.json) that can be read; restore them"
+    return said

@@ -28,6 +28,7 @@ from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBas
 from hf_kit.errors import UserError
 from hf_kit.hub_errors import why_not_from_hub
 from hf_kit.truncation import kept_tokens
+from hf_kit.untrusted_folder import examine_checkpoint
 from hf_kit.windows import window_tokens
 
 DEFAULT_MAX_LENGTH = 512
@@ -52,14 +53,28 @@ def load_tokenizer(
     copies `pad_token_id` to the model's config (and generation config).
 
     Raises `UserError` when nothing can be loaded, when the vocabulary is empty (transformers makes an empty tokenizer
-    from a folder without tokenizer files), and when no token can serve as padding.
+    from a folder without tokenizer files), when no token can serve as padding, and where `examine_checkpoint` does.
     """
+    path = Path(name_or_path).expanduser()
+    if path.is_file():
+        raise UserError(
+            f"Cannot load a tokenizer from `{name_or_path}`: it is a file; give its folder (--tokenizer_name)"
+        )
+    if path.is_dir():
+        name_or_path = str(path)
+    elif name_or_path.startswith((".", "/", "~")) or name_or_path.count("/") > 1:
+        raise UserError(f"Cannot load a tokenizer from `{name_or_path}`: there is no such folder")
     try:
+        revision = examine_checkpoint(
+            name_or_path, f"the tokenizer of {name_or_path}", revision=revision, trust_remote_code=trust_remote_code
+        )
         tokenizer = AutoTokenizer.from_pretrained(
             name_or_path, revision=revision, trust_remote_code=trust_remote_code, padding_side="right"
         )
+    except UserError:
+        raise
     except Exception as error:  # of many kinds: the network's, the file's, the Rust library's
-        why = why_not_from_hub(error, revision) or str(error).splitlines()[0].rstrip(".:")
+        why = why_not_from_hub(error, revision) or _why_not_read(error)
         raise UserError(
             f"Cannot load a tokenizer from `{name_or_path}`: {why}. Give a model id of the Hub or a folder that holds "
             "tokenizer files (--tokenizer_name)"
@@ -69,6 +84,11 @@ def load_tokenizer(
             f"`{name_or_path}` holds no tokenizer files: its vocabulary is empty. Save the tokenizer there as well, "
             "or name a tokenizer of its own."
         )
+    if not isinstance(tokenizer.model_max_length, (int, float)):
+        raise UserError(
+            f"The tokenizer of `{name_or_path}`: tokenizer_config.json: `model_max_length` is "
+            f"{tokenizer.model_max_length!r}; it must be a number. Mend it, or remove the key"
+        )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.sep_token or tokenizer.unk_token
     if tokenizer.pad_token is None:
@@ -77,6 +97,15 @@ def load_tokenizer(
             "Add a pad token to it, resize the model's embedding and save both to a folder."
         )
     return tokenizer
+
+
+def _why_not_read(error: Exception) -> str:
+    said = (str(error).splitlines() or [""])[0].rstrip(".:")
+    if "instantiate the backend tokenizer" in said:
+        return "it holds no tokenizer files (tokenizer.json) that can be read"
+    if isinstance(error, (OSError, ImportError)):
+        return said
+    return f"its files are damaged ({type(error).__name__}: {said})"
 
 
 def position_limit(config: PreTrainedConfig) -> int | None:

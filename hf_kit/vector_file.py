@@ -22,13 +22,13 @@ from tqdm.auto import tqdm
 
 from hf_kit.console import is_main_process, warn
 from hf_kit.errors import UserError
+from hf_kit.packings import packing_of
 
-HEAD_BYTES = 1 << 20  # enough for a header and a row of many thousand numbers
+HEAD_BYTES = 1 << 20  # enough for a header and a row of many thousand numbers; no row is longer
 _NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 _LARGEST = float(np.finfo(np.float32).max)
-_GZIP = b"\x1f\x8b"
-_OTHER_PACKINGS = {b"PK\x03\x04": "zip", b"\xfd7zXZ\x00": "xz", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "zstd"}
+_TOO_LONG = f"the row is longer than {HEAD_BYTES:,} bytes; expected a word and its numbers in every line"
 
 
 class Row(NamedTuple):
@@ -56,7 +56,7 @@ class VectorFile:
         with self._problems_named():
             with self.path.open("rb") as raw:
                 start = raw.read(8)
-            self._gzip = start.startswith(_GZIP)
+            self._gzip = packing_of(start) == "gzip"
             self._check_packing(start)
             with self.path.open("rb") as raw:
                 head = self._unpacked(raw).read(HEAD_BYTES)
@@ -117,9 +117,9 @@ class VectorFile:
         return vector.astype(np.float32)
 
     def _check_packing(self, start: bytes) -> None:
-        for magic, name in _OTHER_PACKINGS.items():
-            if start.startswith(magic):
-                raise UserError(f"{self._name} is packed with {name}; unpack it first (plain text and gzip are read)")
+        packing = packing_of(start)
+        if packing not in (None, "gzip"):
+            raise UserError(f"{self._name} is packed with {packing}; unpack it first (plain text and gzip are read)")
         if self.path.suffix == ".gz" and not self._gzip:
             raise UserError(f"{self._name} is no gzip file, whatever its name says; rename it or get it again")
 
@@ -138,6 +138,8 @@ class VectorFile:
                 "binary=True).save_word2vec_format('vectors.txt')\"\n"
                 "For a .bin of fastText download the .vec file beside it"
             )
+        if len(head) == HEAD_BYTES and len(lines) < (3 if header else 2):
+            raise self._mistake(2 if header else 1, _TOO_LONG)
         if header:
             count, dim = map(int, fields)
             if dim < 1 or len(lines) < 2 or not lines[1]:
@@ -166,7 +168,11 @@ class VectorFile:
                 total=self.path.stat().st_size, desc=description, unit="B", unit_scale=True, delay=1, disable=not shown
             ) as bar,
         ):
-            for line, text in enumerate(self._unpacked(raw), 1):
+            unpacked = self._unpacked(raw)
+            # A few kilobytes of gzip can unpack to one line of gigabytes.
+            for line, text in enumerate(iter(lambda: unpacked.readline(HEAD_BYTES + 1), b""), 1):
+                if len(text) > HEAD_BYTES:
+                    raise self._mistake(line, _TOO_LONG)
                 if line % 10_000 == 0:
                     bar.update(raw.tell() - bar.n)
                 if line == 1:

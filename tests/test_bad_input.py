@@ -1,6 +1,7 @@
 """What an unkind user may give, and gets: one clear error, before any work, and nothing written."""
 
 import contextlib
+import gzip
 import http.server
 import io
 import json
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import constants
+from peft import LoraConfig
 from safetensors.numpy import load_file, save_file
 from tiny import FAMILIES, reviews, write_csv
 from transformers import BertConfig, BertForMaskedLM
@@ -399,15 +401,138 @@ CHECKPOINTS = {
     "no weights": (lambda: Path("bert/model.safetensors").unlink(), [], ["no weights", "model.safetensors"]),
     "cut weights": (lambda: cut("bert/model.safetensors"), [], ["model.safetensors", "damaged"]),
     "weights of another model": (other_weights, [], ["none of the weights of a bert"]),
-    "a pickle that is none": (
+    "weights in a pickle": (
         lambda: Path("bert/model.safetensors").replace("bert/pytorch_model.bin"),
         [],
-        ["--model_name_or_path bert"],
+        ["--model_name_or_path bert", "pickle (pytorch_model.bin)", "safetensors"],
     ),
     "no tokenizer": (lambda: [path.unlink() for path in Path("bert").glob("tok*")], [], ["no tokenizer files"]),
     "a cut tokenizer": (lambda: Path("bert/tokenizer.json").write_text("{"), [], ["tokenizer", "bert"]),
     "a tokenizer of another model": (long_vocabulary, [], ["900", "200", "--tokenizer_name"]),
+    "a configuration that is a list": (lambda: Path("bert/config.json").write_text("[]"), [], ["config.json", "[]"]),
+    "a configuration without end": (
+        lambda: Path("bert/config.json").write_text("[" * 100_000),
+        [],
+        ["config.json", "not a valid JSON"],
+    ),
+    "a configuration in UTF-16": (
+        lambda: Path("bert/config.json").write_text(Path("bert/config.json").read_text(), encoding="utf-16"),
+        [],
+        ["config.json", "utf-8"],
+    ),
+    "a type that is a number": (
+        lambda: changed("bert/config.json", model_type=3),
+        [],
+        ["--model_name_or_path bert", "3"],
+    ),
+    "a negative vocabulary": (
+        lambda: changed("bert/config.json", vocab_size=-5),
+        [],
+        ["vocab_size is -5", "1 or more"],
+    ),
+    "a negative width": (lambda: changed("bert/config.json", hidden_size=-16), [], ["hidden_size is -16"]),
+    "negative layers": (lambda: changed("bert/config.json", num_hidden_layers=-1), [], ["num_hidden_layers is -1"]),
+    "no heads": (lambda: changed("bert/config.json", num_attention_heads=0), [], ["num_attention_heads is 0"]),
+    "no such activation": (lambda: changed("bert/config.json", hidden_act="gleu"), [], ["hidden_act", "`gelu`"]),
+    "a padding beyond the vocabulary": (
+        lambda: changed("bert/config.json", pad_token_id=999),
+        [],
+        ["pad_token_id is 999", "vocab_size 200"],
+    ),
+    "dropout above one": (lambda: changed("bert/config.json", hidden_dropout_prob=7), [], ["dropout", "7"]),
+    "labels that are a list": (lambda: changed("bert/config.json", id2label=[1]), [], ["config.json", "damaged"]),
+    "a vocabulary smaller than the tokenizer's": (
+        lambda: changed("bert/config.json", vocab_size=50),
+        [],
+        ["145", "50", "--tokenizer_name"],
+    ),
+    "a tokenizer that is a list": (lambda: Path("bert/tokenizer.json").write_text("[]"), [], ["bert", "damaged"]),
+    "a tokenizer of no known kind": (
+        lambda: Path("bert/tokenizer.json").write_text('{"model":{"type":"None"}}'),
+        [],
+        ["tokenizer", "bert", "damaged"],
+    ),
+    "a binary tokenizer": (lambda: Path("bert/tokenizer.json").write_bytes(bytes(range(256))), [], ["damaged"]),
+    "cut settings of a tokenizer": (
+        lambda: Path("bert/tokenizer_config.json").write_text("{"),
+        [],
+        ["tokenizer_config.json", "not a valid JSON"],
+    ),
+    "a tokenizer's length in words": (
+        lambda: changed("bert/tokenizer_config.json", model_max_length="long"),
+        [],
+        ["tokenizer_config.json", "`model_max_length`", "'long'"],
+    ),
+    "a padding token that is a number": (
+        lambda: changed("bert/tokenizer_config.json", pad_token=3),
+        [],
+        ["tokenizer", "pad_token"],
+    ),
+    "a folder as a tokenizer, empty": (
+        lambda: Path("t").mkdir(),
+        ["--tokenizer_name=t"],
+        ["`t`", "no tokenizer files"],
+    ),
+    "a file as a tokenizer": (None, ["--tokenizer_name=bert/tokenizer.json"], ["bert/tokenizer.json", "is a file"]),
+    "a tokenizer's folder that is not there": (None, ["--tokenizer_name=./nope"], ["./nope", "no such folder"]),
+    "an empty folder": (
+        lambda: [path.unlink() for path in Path("bert").iterdir()],
+        [],
+        ["--model_name_or_path bert", "no config.json"],
+    ),
+    "an adapter whose base is gone": (lambda: adapter_alone("./gone"), [], ["adapter", "./gone", "merged/"]),
+    "a flipped bit in the header": (lambda: flip("bert/model.safetensors", 20), [], ["model.safetensors", "damaged"]),
+    "a header of exabytes": (
+        lambda: Path("bert/model.safetensors").write_bytes((1 << 62).to_bytes(8, "little") + b"{}"),
+        [],
+        ["model.safetensors", "damaged", "header too large"],
+    ),
+    "weights of no bytes": (lambda: Path("bert/model.safetensors").write_bytes(b""), [], ["damaged"]),
+    "a folder in place of weights": (
+        lambda: (Path("bert/model.safetensors").unlink(), Path("bert/model.safetensors").mkdir()),
+        [],
+        ["no weights"],
+    ),
+    "weights of another shape": (lambda: reshaped("bert/model.safetensors"), [], ["do not fit", "[8, 16]", "[16, 16]"]),
+    "weights under another name": (
+        lambda: Path("bert/model.safetensors").rename("bert/other.safetensors"),
+        [],
+        ["model.safetensors is not there"],
+    ),
+    "an index without a map": (lambda: index("{}"), [], ["index.json", "`weight_map`"]),
+    "an index of pieces that are not there": (
+        lambda: index('{"weight_map":{"x":"piece-1.safetensors"}}'),
+        [],
+        ["piece-1.safetensors is not there"],
+    ),
 }
+
+
+def changed(path: str, **values) -> None:
+    Path(path).write_text(json.dumps(json.loads(Path(path).read_text()) | values))
+
+
+def flip(path: str, place: int) -> None:
+    content = bytearray(Path(path).read_bytes())
+    content[place] ^= 0xFF
+    Path(path).write_bytes(content)
+
+
+def reshaped(path: str) -> None:
+    weights = load_file(path)
+    name = next(name for name in weights if name.endswith("query.weight"))
+    save_file(weights | {name: weights[name][:8].copy()}, path, {"format": "pt"})
+
+
+def index(content: str) -> None:
+    Path("bert/model.safetensors").rename("bert/other.safetensors")
+    Path("bert/model.safetensors.index.json").write_text(content)
+
+
+def adapter_alone(base: str) -> None:
+    for path in Path("bert").iterdir():
+        path.unlink()
+    LoraConfig(target_modules=["query"], base_model_name_or_path=base).save_pretrained("bert")
 
 
 def cut(path: str) -> None:
@@ -421,7 +546,7 @@ def test_a_bad_checkpoint_is_one_error(case, capsys, made_once):
     write_csv(Path("reviews.csv"), ROWS)
     if spoil:
         spoil()
-    with_the_weights = {"a size that is not the checkpoint's", "weights of another model", "a pickle that is none"}
+    with_the_weights = {"a size that is not the checkpoint's", "weights of another model", "weights of another shape"}
     refused(bert(*given), capsys, words, early=case not in with_the_weights)
 
 
@@ -433,6 +558,10 @@ def no_numbers() -> None:
 def facts(**changed) -> None:
     values = json.loads(Path("run/run.json").read_text()) | changed
     Path("run/run.json").write_text(json.dumps({k: v for k, v in values.items() if v is not None}))
+
+
+def state(**values) -> None:
+    facts(state=json.loads(Path("run/run.json").read_text())["state"] | values)
 
 
 PREDICT, EVALUATE = ["predict", "run", "a text"], ["evaluate", "run", "--test_file=reviews.csv"]
@@ -455,6 +584,29 @@ RUNS = {
     "no weights": (lambda: Path("run/model.safetensors").unlink(), PREDICT, ["model in run", "model.safetensors"]),
     "cut weights": (lambda: cut("run/model.safetensors"), EVALUATE, ["model in run", "cannot be loaded"]),
     "a cut tokenizer": (lambda: Path("run/tokenizer.json").write_text("{"), PREDICT, ["model in run"]),
+    "no configuration": (lambda: Path("run/config.json").unlink(), PREDICT, ["model in run", "no config.json"]),
+    "a cut configuration": (lambda: Path("run/config.json").write_text("{"), PREDICT, ["config.json", "valid JSON"]),
+    "no tokenizer": (
+        lambda: [path.unlink() for path in Path("run").glob("tok*")],
+        PREDICT,
+        ["model in run", "no tokenizer files"],
+    ),
+    "labels of another run": (
+        lambda: changed("run/config.json", id2label={"0": "a", "1": "b", "2": "c"}),
+        PREDICT,
+        ["model in run", "other shapes"],
+    ),
+    "a width of another run": (lambda: changed("run/config.json", hidden_dim=32), EVALUATE, ["other shapes"]),
+    "a negative width": (lambda: changed("run/config.json", hidden_dim=-1), PREDICT, ["hidden_dim = -1"]),
+    "facts of another run": (
+        lambda: state(labels={"problem_type": "single_label_classification", "names": ["a", "b", "c"]}),
+        PREDICT,
+        ["run.json", "3 labels", "config.json 2"],
+    ),
+    "a length that is a word": (lambda: state(max_length="x"), PREDICT, ["run.json is damaged", "'x'"]),
+    "a length of nothing": (lambda: state(max_length=-1), EVALUATE, ["run.json is damaged", "-1"]),
+    "no such side": (lambda: state(truncation_side="up"), PREDICT, ["run.json is damaged", "'up'"]),
+    "no such precision": (lambda: facts(precision="fp4"), PREDICT, ["run.json is damaged", "'fp4'", "bf16"]),
     "weights that are no numbers": (no_numbers, PREDICT, ["NaN", "damaged"]),
     "a score of no numbers": (no_numbers, EVALUATE, ["loss", "NaN", "rows 1, 2"]),
     "texts and a file": (None, [*PREDICT, "--file=reviews.csv"], ["not both"]),
@@ -514,6 +666,27 @@ def test_a_bad_run_or_input_is_one_error(case, capsys, made_once):
     if spoil:
         spoil()
     refused(argv, capsys, words)
+
+
+# name: (what the file holds, what the error says)
+VECTORS = {
+    "an empty file": (b"", ["empty"]),
+    "an archive": (b"PK\x03\x04" + bytes(30), ["zip", "unpack"]),
+    "bytes": (bytes(range(256)), ["binary"]),
+    "words alone": (b"the\na\n", ["line 1", "`the`"]),
+    "a row too long": (b"the" + b" 0.1" * 400_000, ["line 1", "longer than 1,048,576 bytes"]),
+    "a header that exaggerates": (b"5 99999999999\nthe 1 2\n", ["line 2", "99999999999"]),
+    "a row too short": (b"the" + b" 1" * 16 + b"\nroom 1\n", ["line 2", "16 numbers"]),
+    "a gzip file that is cut": (gzip.compress(b"the" + b" 1" * 16 + b"\n" * 999)[:-9], ["damaged gzip"]),
+}
+
+
+@pytest.mark.parametrize("case", VECTORS)
+def test_bad_word_vectors_are_one_error(case, capsys):
+    content, words = VECTORS[case]
+    Path("v.txt").write_bytes(content)
+    write_csv(Path("reviews.csv"), ROWS)
+    refused(flags("--tokenizer_type=wordlevel", "--word_vectors=v.txt"), capsys, ["--word_vectors v.txt", *words])
 
 
 HUB = {

@@ -23,8 +23,8 @@ ROWS = [
     {"tasks"},
     {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"}
     | {"adapter_layers", "answers", "collation", "streaming", "truncation", "windows"},
-    {"arguments", "huge_pages", "models", "vector_file"},
-    {"recipe", "console", "errors", "hub_errors"},
+    {"arguments", "huge_pages", "models", "untrusted_folder", "vector_file"},
+    {"recipe", "console", "errors", "hub_errors", "links", "packings", "redaction"},
 ]
 
 

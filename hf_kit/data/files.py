@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hf_kit.errors import UserError, nearest
+from hf_kit.packings import packing_of
 
 TABLES = {".csv", ".tsv"}
 JSON = {".json", ".jsonl"}
@@ -80,8 +81,17 @@ def _check_file(path: Path, what: str) -> None:
     if suffix not in SUFFIXES:
         raise UserError(f"{what}: files of kind {suffix or '(none)'} are not read; give a {KINDS} file")
     with _open(path, what) as stream:
-        if not stream.read(1):
-            raise UserError(f"{what}: the file is empty")
+        start = stream.read(8)
+    if not start:
+        raise UserError(f"{what}: the file is empty")
+    _refuse_packed(start, what)
+
+
+def _refuse_packed(start: bytes, what: str) -> None:
+    # `datasets` would unpack it wherever it leads, and however large it becomes.
+    packing = packing_of(start)
+    if packing:
+        raise UserError(f"{what} is packed with {packing}, whatever its name says; unpack it and give the {KINDS} file")
 
 
 def _open(path: Path, what: str) -> BinaryIO:
@@ -95,10 +105,12 @@ def check_utf8(path: Path) -> None:
     """Read the whole file once, line by line.
 
     Raises:
-        UserError: naming the first byte (0-based) that is not UTF-8 text, and its line (1-based).
+        UserError: naming the first byte (0-based) that is not UTF-8 text, and its line (1-based); a packed file.
     """
     offset = 0
     with _open(path, str(path)) as stream:
+        _refuse_packed(stream.read(8), str(path))
+        stream.seek(0)
         for number, line in enumerate(stream, 1):
             wrong = line.find(b"\0")  # valid UTF-8, but only binary files and UTF-16 hold it
             try:

@@ -16,6 +16,7 @@ from hf_kit.data.json_files import load_json, stream_json
 from hf_kit.data.quiet import quiet
 from hf_kit.data.row_stream import RowStream, State, stream_of
 from hf_kit.errors import UserError
+from hf_kit.links import leads_outside
 
 
 def read_files(paths: list[Path], split: str) -> Dataset:
@@ -135,7 +136,7 @@ def read_class_folder(folder: Path, split: str) -> Dataset:
     """Columns `text`, the content of one `.txt` file each, and `label`, the name of the sub-folder it lies in.
 
     Raises:
-        UserError: no sub-folder holds such files, or one of them is not UTF-8.
+        UserError: no sub-folder holds such files, one of them is not UTF-8, or is a link that leads out of the folder.
     """
     classes = class_folders(folder)
     if not classes:
@@ -146,6 +147,11 @@ def read_class_folder(folder: Path, split: str) -> Dataset:
     texts, labels = [], []
     for name, paths in classes.items():
         for path in paths:
+            if leads_outside(path, folder):
+                raise UserError(
+                    f"{path} is a link to {path.resolve()}, outside the folder; if it belongs to the data, put a copy "
+                    "in its place"
+                )
             check_utf8(path)
             texts.append(path.read_text(encoding="utf-8-sig").rstrip("\n"))
             labels.append(name)

@@ -20,7 +20,7 @@ from transformers import (
 from hf_kit import tokenization, truncation
 from hf_kit.answers import CONFIG_FIELD, MULTI, SINGLE, Answers
 from hf_kit.arguments import DataArguments, ModelArguments, parse_json_field
-from hf_kit.backbone import fit_config_to_tokenizer, resolve_checkpoint
+from hf_kit.backbone import fit_config_to_tokenizer, may_run_code, resolve_checkpoint
 from hf_kit.collation import PadRows
 from hf_kit.data import (
     DataChecks,
@@ -260,6 +260,8 @@ class TextClassification(Task):
         self.answers = Answers(self.mapping)
         self.max_length = state["max_length"]
         self.truncation_side = state.get("truncation_side", "right")  # runs from before the flag have none
+        if not isinstance(self.max_length, int) or self.max_length < 3 or self.truncation_side not in truncation.SIDES:
+            raise ValueError(f"max_length {self.max_length!r}, truncation_side {self.truncation_side!r}")
         weights = state["class_weights"]
         self._loss = ClassificationLoss(
             self.mapping.problem_type, tuple(weights) if weights else None, state["label_smoothing"]
@@ -411,6 +413,11 @@ class TextClassification(Task):
         return self._bias
 
     def read_decision(self, config: PreTrainedConfig) -> None:
+        if config.num_labels != self.mapping.num_labels:
+            raise UserError(
+                f"run.json has {self.mapping.num_labels} labels and config.json {config.num_labels}: they are of two "
+                "runs; restore them"
+            )
         self.answers.thresholds = getattr(config, CONFIG_FIELD, None)
         if self.answers.thresholds is None:
             self.answers.tune(None, None)
@@ -492,10 +499,12 @@ class TextClassification(Task):
 
 
 def _given_tokenizer(arguments: ModelArguments) -> PreTrainedTokenizerBase:
+    if arguments.tokenizer_name:
+        # Never its code: the commit that the user has read is the model's.
+        return tokenization.load_tokenizer(arguments.tokenizer_name)
+    name = resolve_checkpoint(arguments.model_name_or_path)
     return tokenization.load_tokenizer(
-        arguments.tokenizer_name or resolve_checkpoint(arguments.model_name_or_path),
-        revision=None if arguments.tokenizer_name else arguments.model_revision,
-        trust_remote_code=arguments.trust_remote_code,
+        name, revision=arguments.model_revision, trust_remote_code=may_run_code(arguments, name)
     )
 
 
