@@ -9,6 +9,10 @@ class UserError(Exception):
     """
 
 
+class ProcessError(UserError):
+    """One that a process has alone: told by that one, whichever it is, while others may know nothing of it."""
+
+
 class Interrupted(Exception):
     """Training stopped because it was asked to, and what it had done is saved.
 

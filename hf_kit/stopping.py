@@ -15,6 +15,8 @@ from accelerate import PartialState
 
 from hf_kit.console import is_main_process
 
+# Set by `accelerate launch` and by `torch.distributed.run`, and by nothing within a run.
+LAUNCHERS = ("ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -30,12 +32,15 @@ class StopRequests:
         self._heard = 0
         self._process = os.getpid()
         # Started by a launcher that dies without a word, nobody could stop the run any more.
-        launched = any(name.startswith(("ACCELERATE_", "TORCHELASTIC_")) for name in os.environ)
+        launched = any(name in os.environ for name in LAUNCHERS)
         self._parent = os.getppid() if launched else None
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Hear the signals meanwhile; only the main thread of a program can, elsewhere nothing changes."""
+        """Hear the signals meanwhile; only the main thread of a program can, elsewhere nothing changes.
+
+        One that came too late for the processes to agree on it does what it would have done without us.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -45,6 +50,8 @@ class StopRequests:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+        if self._heard and not self.agreed:
+            signal.raise_signal(self._heard)
 
     def _hear(self, number: int, frame: object) -> None:
         if os.getpid() != self._process:
@@ -55,14 +62,14 @@ class StopRequests:
             text = f"{name}: finishing this step, saving, then stopping" if first else f"{name}: still saving"
             os.write(2, f"\n{text}\n".encode())  # what Python buffers may be half written where a signal comes in
 
-    def agree(self, also: bool = False) -> bool:
-        """Called once a step on all processes: `agreed` is what any of them heard; whether `also` holds on any."""
+    def agree(self, *also: bool) -> list[bool]:
+        """Called once a step on all processes: `agreed` is what any of them heard; of `also`, what holds on any."""
         if self._parent is not None and os.getppid() != self._parent:
             self._heard = self._heard or signal.SIGTERM
         state = PartialState()
-        heard = torch.tensor([self._heard, int(also)])
+        heard = torch.tensor([self._heard, *map(int, also)])
         if state.num_processes > 1:
             heard = heard.to(state.device)
             torch.distributed.all_reduce(heard, torch.distributed.ReduceOp.MAX)
-        self.agreed, also = heard.tolist()
-        return bool(also)
+        self.agreed, *on_any = heard.tolist()
+        return [bool(one) for one in on_any]

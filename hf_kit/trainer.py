@@ -85,8 +85,7 @@ class KitTrainer(CheckpointingTrainer):
             # A correlation of constant predictions, say: such a model is not the best one.
             console.warn(f"{self.args.metric_for_best_model} is undefined for these predictions")
             metrics = metrics | {key: float("nan")}
-        # What comes back decides one thing only: with `--save_strategy best`, whether to save.
-        return super()._determine_best_metric(metrics, trial) or self.save_is_owed
+        return super()._determine_best_metric(metrics, trial)
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> torch.Tensor | None:
         if not batch_samples or "labels" not in batch_samples[0]:

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from hf_kit import console
-from hf_kit.checkpoints.commit import PREFIX, checkpoints
+from hf_kit.checkpoints.commit import adopt
 from hf_kit.checkpoints.manifest import verify
+from hf_kit.checkpoints.names import PREFIX, checkpoints
 from hf_kit.errors import UserError
 from hf_kit.run_folder import RESULTS, differences
 
@@ -43,7 +44,8 @@ def choose_checkpoint(asked: str, folder: Path, facts: dict[str, Any]) -> Path |
             batches and the number of processes.
 
     Raises:
-        UserError: `must` and there is none; one that is of another run, or a named one that is damaged.
+        UserError: `must` and there is none; one that is of another run, or a named one that is damaged; the best
+            model that belongs to a named one cannot be copied into `folder`.
     """
     if asked == NEVER:
         return None
@@ -51,6 +53,8 @@ def choose_checkpoint(asked: str, folder: Path, facts: dict[str, Any]) -> Path |
         path = Path(asked)
         content = _verified(path)
         _refuse_other_run(path, content, facts)
+        if content["best_step"] is not None and path.absolute().parent != folder.absolute():
+            adopt(path.with_name(f"{PREFIX}{content['best_step']}"), folder)  # the run still needs its best model
         _tell(path, content, facts)
         return path
     there = checkpoints(folder)
