@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from accelerate.utils import gather_object
 from transformers import Seq2SeqTrainer, TrainerCallback
-from transformers.trainer_callback import ExportableState
+from transformers.trainer_callback import ExportableState, TrainerControl, TrainerState
 from transformers.trainer_utils import SaveStrategy
 
 from hf_kit.checkpoints.commit import Commits, staging
@@ -38,12 +38,12 @@ class SaveTimes(TrainerCallback):
 
     Attributes:
         owed: what was done since the last checkpoint is to be saved.
-        closing: the step was the last one of its epoch or of the training: what the end brings comes first.
+        after_epoch: what an epoch's end brings is under way, or done.
     """
 
     def __init__(self, trainer: Any):
         self.trainer = trainer
-        self.owed = self.closing = False
+        self.owed = self.after_epoch = False
 
     def on_train_begin(self, args, state, control, **kwargs):
         self._saved_at = time.monotonic()
@@ -58,13 +58,17 @@ class SaveTimes(TrainerCallback):
         if failed:
             self.trainer.together(commits.wait)
         self.owed = control.should_save or due or bool(stop.agreed)
-        self.closing = control.should_training_stop or float(state.epoch).is_integer()
-        control.should_save = self.owed and not self.closing
+        self.after_epoch = False
+        control.should_save = self.owed and not self.end_to_come(state, control)
+
+    def end_to_come(self, state: TrainerState, control: TrainerControl) -> bool:
+        """Whether this step was the last one of its epoch or of the training, and what that brings is still to come."""
+        return not self.after_epoch and (control.should_training_stop or float(state.epoch).is_integer())
 
     def on_epoch_end(self, args, state, control, **kwargs):
         self.trainer.stop.agree()
         self.owed |= control.should_save or bool(self.trainer.stop.agreed)
-        self.closing = False
+        self.after_epoch = True
         control.should_save = self.owed
 
     def on_save(self, args, state, control, **kwargs):
@@ -136,9 +140,8 @@ class CheckpointingTrainer(Seq2SeqTrainer):
         """
         better = super()._determine_best_metric(metrics, trial)
         times, args = self._times, self.args
-        times.closing |= self.control.should_training_stop  # early, by this evaluation
         times.owed |= better and (args.save_strategy == SaveStrategy.BEST or args.load_best_model_at_end)
-        self.control.should_save = times.owed and not times.closing
+        self.control.should_save = times.owed and not times.end_to_come(self.state, self.control)
         return self.control.should_save
 
     def _save_checkpoint(self, model, trial) -> None:
