@@ -16,7 +16,6 @@ import torch
 from datasets import Dataset
 from torch.utils.data import DataLoader
 from transformers import EvalPrediction, Trainer
-from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import PredictionOutput
 
 from hf_kit import console
@@ -186,8 +185,12 @@ class KitTrainer(CheckpointingTrainer):
         return PredictionOutput(predictions, labels, output.metrics | scores)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        super()._save(output_dir, state_dict)
-        (Path(output_dir or self.args.output_dir) / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+        """Model and processor, without the parent's `training_args.bin`."""
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.model.save_pretrained(folder, state_dict=state_dict)
+        if self.processing_class is not None:
+            self.processing_class.save_pretrained(folder)
 
 
 def _first_output(logits, labels):
