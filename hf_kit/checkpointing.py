@@ -26,7 +26,6 @@ from hf_kit.checkpoints.commit import Commits, staging
 from hf_kit.checkpoints.manifest import verify
 from hf_kit.checkpoints.names import PREFIX, step_of
 from hf_kit.checkpoints.state_files import read_state, write_state
-from hf_kit.data_workers import spare_signals
 from hf_kit.errors import Interrupted, UserError
 from hf_kit.stopping import StopRequests
 
@@ -100,11 +99,15 @@ class CheckpointingTrainer(Seq2SeqTrainer):
         """Spent on training since step 0, in this process and in those it goes on from."""
         return self._seconds_before + time.monotonic() - self._started
 
-    def get_train_dataloader(self):
-        return spare_signals(super().get_train_dataloader())
+    # Data workers start with the first batch of an epoch and of an evaluation.
 
-    def get_eval_dataloader(self, eval_dataset=None):
-        return spare_signals(super().get_eval_dataloader(eval_dataset))
+    def get_batch_samples(self, *args, **kwargs):
+        with self.stop.sparing_children(self.args.dataloader_num_workers):
+            return super().get_batch_samples(*args, **kwargs)
+
+    def evaluation_loop(self, *args, **kwargs):
+        with self.stop.sparing_children(self.args.dataloader_num_workers):
+            return super().evaluation_loop(*args, **kwargs)
 
     def together(self, do: Callable[[], None]) -> None:
         """Have all processes do what may go wrong on one of them alone; they wait for each other.

@@ -30,7 +30,7 @@ class StopRequests:
     def __init__(self):
         self.agreed = 0
         self._heard = 0
-        self._process = os.getpid()
+        self._listens = False
         # Started by a launcher that dies without a word, nobody could stop the run any more.
         launched = any(name in os.environ for name in LAUNCHERS)
         self._parent = os.getppid() if launched else None
@@ -45,17 +45,32 @@ class StopRequests:
             yield
             return
         before = {number: signal.signal(number, self._hear) for number in SIGNALS}
+        self._listens = True
         try:
             yield
         finally:
+            self._listens = False
             for number, handler in before.items():
                 signal.signal(number, handler)
         if self._heard and not self.agreed:
             signal.raise_signal(self._heard)
 
+    @contextmanager
+    def sparing_children(self, workers: int) -> Iterator[None]:
+        """Processes that start meanwhile never get the signals: they inherit what this thread blocks.
+
+        Data workers, which torch would let SIGTERM end at once: the step that is to be finished would lack its batches.
+        """
+        if not workers or not self._listens:
+            yield
+            return
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
     def _hear(self, number: int, frame: object) -> None:
-        if os.getpid() != self._process:
-            return  # a data worker: it lives until the step is finished
         first, self._heard = not self._heard, self._heard or number
         if is_main_process():
             name = signal.Signals(number).name

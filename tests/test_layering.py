@@ -17,7 +17,7 @@ ROWS = [
     {"trainer", "divergence", "machine_failures", "progress", "report"},
     {"checkpointing"},
     {"checkpoints"},
-    {"data_workers", "lora", "families", "precision", "sampler", "stream_order", "run_folder", "stopping"}
+    {"lora", "families", "precision", "sampler", "stream_order", "run_folder", "stopping"}
     | {"dropout", "embedding_gradient", "first_token", "frozen_weights", "packed_attention", "unpadding"}
     | {"word_vectors"},
     {"tasks"},
