@@ -16,7 +16,7 @@ from transformers import EarlyStoppingCallback, PreTrainedConfig, PrinterCallbac
 import hf_kit
 from hf_kit import backbone, console, lora, report, run_folder, scoring, seeds, settings, unpadding, word_vectors
 from hf_kit.arguments import DATA_SOURCES, NOT_IN_FINGERPRINT, Arguments
-from hf_kit.checkpoints.resume import check_asked, choose_checkpoint, refuse_overwriting
+from hf_kit.checkpoints.resume import check_asked, choose_checkpoint, refuse_misfit, refuse_overwriting
 from hf_kit.checkpoints.write_errors import one_clear_error
 from hf_kit.data import DataChecks, check_sources, load_splits, naming_files, show_checks
 from hf_kit.data.quiet import quiet
@@ -119,6 +119,7 @@ def _train(arguments: Arguments, lock: RunLock) -> Path:
         "processor": run_folder.hash_processor(processor),
         "layout": {"processes": arguments.training.world_size},
     }
+    refuse_misfit(arguments.training.resume_from_checkpoint, folder, facts)
     material = Material(prepared, checks, processor, inputs, begin, facts)
 
     def train_one(arguments: Arguments, folder: Path) -> dict[str, Any]:

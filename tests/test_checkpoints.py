@@ -236,6 +236,15 @@ def rotate_names(folder: Path, step: int) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+def test_the_last_checkpoint_is_the_newest_by_step_that_was_finished(tmp_path):
+    for step in (5, 40, 300):
+        make(tmp_path, step)
+    assert last_checkpoint(tmp_path).name == "checkpoint-300"
+    (tmp_path / "checkpoint-300" / MANIFEST).unlink()
+    assert last_checkpoint(tmp_path).name == "checkpoint-40"
+    assert last_checkpoint(tmp_path / "nowhere") is None
+
+
 def test_keeping_only_one_that_is_not_there_removes_none(tmp_path):
     for step in (2, 4):
         make(tmp_path, step)

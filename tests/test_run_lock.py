@@ -2,11 +2,9 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from hf_kit import run_folder
 from hf_kit.errors import UserError
 from hf_kit.run_lock import LOCK, RunLock
 
@@ -49,11 +47,3 @@ def test_a_file_system_without_locks_is_a_warning(tmp_path, monkeypatch, capsys)
     monkeypatch.setattr("hf_kit.run_lock.FileLock.acquire", refused)
     RunLock().take(tmp_path)
     assert "cannot be locked" in capsys.readouterr().err
-
-
-def test_a_lock_that_was_left_makes_no_folder_of_others(tmp_path):
-    (tmp_path / LOCK).touch()
-    run_folder.check_run_folder(tmp_path)
-    Path(tmp_path / "thesis.txt").touch()
-    with pytest.raises(UserError, match="other files"):
-        run_folder.check_run_folder(tmp_path)

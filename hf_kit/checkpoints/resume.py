@@ -33,6 +33,18 @@ def refuse_overwriting(asked: str, folder: Path) -> None:
         )
 
 
+def refuse_misfit(asked: str, folder: Path, facts: dict[str, Any]) -> None:
+    """Find before the run folder is made what `choose_checkpoint` would refuse, given the same.
+
+    Raises:
+        UserError: `must` and no checkpoint is there; a named one that is of another run.
+    """
+    if asked == MUST and not checkpoints(folder):
+        raise _none_to_go_on_from(folder, 0)
+    if asked not in (AUTO, MUST, NEVER):
+        _refuse_other_run(Path(asked), _verified(Path(asked)), facts)
+
+
 def choose_checkpoint(asked: str, folder: Path, facts: dict[str, Any]) -> Path | None:
     """The checkpoint to go on from, or None to start; those skipped are told, with the reason.
 
@@ -68,14 +80,18 @@ def choose_checkpoint(asked: str, folder: Path, facts: dict[str, Any]) -> Path |
         _tell(path, content, facts)
         return path
     if asked == MUST:
-        skipped = f" ({len(there)} there, none of them whole)" if there else ""
-        raise UserError(
-            f"--resume_from_checkpoint must: no checkpoint to go on from in {folder}{skipped}. To start anew, leave "
-            "the flag out"
-        )
+        raise _none_to_go_on_from(folder, len(there))
     if there:
         console.warn("no checkpoint is whole: training starts at step 0")
     return None
+
+
+def _none_to_go_on_from(folder: Path, skipped: int) -> UserError:
+    there = f" ({skipped} there, none of them whole)" if skipped else ""
+    return UserError(
+        f"--resume_from_checkpoint must: no checkpoint to go on from in {folder}{there}. To start anew, leave the flag "
+        "out"
+    )
 
 
 def _verified(path: Path) -> dict[str, Any]:
