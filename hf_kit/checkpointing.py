@@ -233,6 +233,12 @@ class CheckpointingTrainer(Seq2SeqTrainer):
             return num_train_epochs, 0  # no more to train; it was cut off before its results were written
         return start
 
+    def _run_epoch(self, *, train_dataloader, epoch, **kwargs):
+        # The parent's way to the sampler breaks off where batches are skipped and several processes share them: the
+        # rest of a resumed epoch would come in the order of the first one.
+        set_epoch(train_dataloader, epoch)
+        super()._run_epoch(train_dataloader=train_dataloader, epoch=epoch, **kwargs)
+
     def _load_optimizer_and_scheduler(self, checkpoint) -> None:
         if checkpoint is None:
             return
@@ -292,3 +298,13 @@ class CheckpointingTrainer(Seq2SeqTrainer):
             return super()._finalize_training(trial, num_train_samples, start_time - self._seconds_before)
         finally:
             self.args.save_total_limit = limit
+
+
+def set_epoch(part: Any, epoch: int) -> None:
+    """Tell a data loader's samplers the epoch, however deep they are wrapped."""
+    for name in ("batch_sampler", "sampler"):
+        inner = getattr(part, name, None)
+        if inner is not None:
+            set_epoch(inner, epoch)
+            if hasattr(inner, "set_epoch"):
+                inner.set_epoch(epoch)
