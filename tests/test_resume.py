@@ -186,11 +186,11 @@ CASES = {
         *("--eval_strategy=steps", "--eval_steps=2", "--save_strategy=steps", "--save_steps=4"),
     ],
     "the best by steps": [*LSTM, "--eval_strategy=steps", "--eval_steps=3", "--save_strategy=best"],
-    "logged once an epoch": [*LSTM, "--logging_strategy=epoch"],
     "the last model": [*LSTM, "--load_best_model_at_end=False", "--save_strategy=no"],
-    "scored before the first step": [*LSTM, "--eval_on_start", "--early_stopping_patience=9"],
 }
 RARE = {
+    "logged once an epoch": [*LSTM, "--logging_strategy=epoch"],
+    "scored before the first step": [*LSTM, "--eval_on_start", "--early_stopping_patience=9"],
     "a rate that follows the score": [*LSTM, "--lr_scheduler_type=reduce_lr_on_plateau"],
     "another optimizer": [*LSTM, "--optim=adafactor"],
     "streamed at random": [*LSTM, "--streaming", "--shuffle_buffer_size=16", "--train_sampling_strategy=random"],
@@ -214,7 +214,13 @@ RARE = {
 }
 
 
-@pytest.mark.parametrize("case", [*CASES, *(pytest.param(name, marks=pytest.mark.slow) for name in RARE)])
+@pytest.mark.parametrize("case", CASES)
+def test_a_run_cut_in_the_middle_ends_as_if_it_had_not_been(runs, case):
+    assert_exact(runs, *CASES[case], cuts=CUTS if case == "by length" else (9,))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [*CASES, *RARE])
 def test_a_run_cut_in_every_epoch_ends_as_if_it_had_not_been(runs, case):
     assert_exact(runs, *(CASES | RARE)[case], cuts=CUTS)
 
@@ -231,7 +237,7 @@ def test_it_does_with_adapters(runs, bases, family):
 
 
 def test_it_does_where_the_steps_end_in_an_epoch(runs):
-    assert_exact(runs, *LSTM, "--max_steps=9", cuts=(5, 8), steps=9)
+    assert_exact(runs, *LSTM, "--max_steps=9", cuts=(8,), steps=9)
 
 
 def test_a_run_whose_steps_ended_in_an_epoch_is_not_trained_again(runs, monkeypatch):
@@ -266,19 +272,23 @@ def test_a_run_that_early_stopping_ended_stays_ended(runs, strategy):
     assert_same("whole", "cut")
 
 
-@pytest.mark.parametrize(
-    "flags",
-    [
-        [],
-        ["--save_strategy=best", "--eval_strategy=steps", "--eval_steps=3"],
-        ["--save_strategy=steps", "--eval_strategy=steps", "--eval_steps=2", "--save_steps=6"],
-    ],
-    ids=["by epoch", "the best", "by steps"],
-)
+AROUND = {
+    "by epoch": [],
+    "the best": ["--save_strategy=best", "--eval_strategy=steps", "--eval_steps=3"],
+    "by steps": ["--save_strategy=steps", "--eval_strategy=steps", "--eval_steps=2", "--save_steps=6"],
+}
+
+
+@pytest.mark.parametrize("case", ["by epoch", "the best", pytest.param("by steps", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("method", ["on_step_end", "on_evaluate", "on_save"])
-def test_a_cut_around_an_epochs_end_loses_nothing_of_it(runs, flags, method):
+def test_a_cut_around_an_epochs_end_loses_nothing_of_it(runs, case, method):
     """Before the last step's evaluation, after it, and just after the save, in the second epoch."""
-    flags = [*LSTM, *flags, "--logging_strategy=epoch", "--metric_for_best_model=loss"]  # better in every evaluation
+    flags = [
+        *LSTM,
+        *AROUND[case],
+        "--logging_strategy=epoch",
+        "--metric_for_best_model=loss",
+    ]  # better in every evaluation
     runs.whole(*flags, "--output_dir=whole")
     log = losses(runs.state.log_history)
     runs.cut(lambda step: step >= 12, *flags, "--output_dir=cut", method=method, of=method_owner(method))
