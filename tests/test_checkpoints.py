@@ -496,8 +496,13 @@ def test_a_commit_that_fails_beside_the_steps_stops_the_run(rows, monkeypatch, c
         (staged / "optimizer.safetensors").unlink()
         write_manifest(staged, *args)
 
+    steps, note = [], Divergence.note
+    monkeypatch.setattr(
+        Divergence, "note", lambda self, *args: (steps.append(self.trainer.state.global_step), note(self, *args))
+    )
     monkeypatch.setattr(commit, "write_manifest", vanished)
-    assert main(FLAGS) == 1
+    assert main([*FLAGS, "--per_device_train_batch_size=1"]) == 1
+    assert 40 <= max(steps) < 78, "it must not go on until the next checkpoint is due, after step 80"
     error = error_of(capsys)
     assert "files vanished" in error and "optimizer.safetensors" in error and "the start, as nothing is saved" in error
     assert not checkpoints(Path("out")) and not list(Path("out").glob(".checkpoint*"))
@@ -557,7 +562,7 @@ def test_a_disk_of_any_size_ends_in_a_run_or_in_one_error(rows, capsys):
     Path("disk").mkdir()
     flags = [*FLAGS, "--output_dir=disk/out"]
     statuses = []
-    for size in range(8, 400, 8):
+    for size in range(16, 1600, 40):
         mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", "disk"], capture_output=True)
         if mounted.returncode:
             pytest.skip("no tmpfs may be mounted here")
