@@ -11,6 +11,7 @@ Differs from transformers' `Trainer`:
 import random
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ import numpy as np
 import torch
 from accelerate.utils import gather_object
 from transformers import Seq2SeqTrainer, TrainerCallback
-from transformers.trainer_callback import ExportableState
+from transformers.trainer_callback import ExportableState, TrainerControl, TrainerState
+from transformers.trainer_utils import SaveStrategy
 
-from hf_kit.checkpoints.commit import PREFIX, Commits, one_clear_error, staging
+from hf_kit.checkpoints.commit import Commits, staging
 from hf_kit.checkpoints.manifest import verify
+from hf_kit.checkpoints.names import PREFIX, step_of
 from hf_kit.checkpoints.state_files import read_state, write_state
 from hf_kit.errors import Interrupted, UserError
 from hf_kit.stopping import StopRequests
@@ -30,40 +33,47 @@ STATE = "trainer_state.json"
 
 
 class SaveTimes(TrainerCallback):
-    """Saves beside the strategy's own: every so many minutes, and when the run is asked to stop."""
+    """Saves beside the strategy's own: every so many minutes, and when the run is asked to stop.
+
+    Attributes:
+        owed: what was done since the last checkpoint is to be saved.
+        after_epoch: what an epoch's end brings is under way, or done.
+    """
 
     def __init__(self, trainer: Any):
         self.trainer = trainer
-        self.owed = False
+        self.owed = self.after_epoch = False
 
     def on_train_begin(self, args, state, control, **kwargs):
         self._saved_at = time.monotonic()
         if self.trainer.resumed_from:
             self.trainer.restore_sums(self.trainer.resumed_from)
+            args.eval_on_start = False  # it was, before step 1
 
     def on_step_end(self, args, state, control, **kwargs):
-        trainer = self.trainer
-        if trainer.commits.failed():
-            trainer.commits.wait()
+        stop, commits = self.trainer.stop, self.trainer.commits
         minutes = (time.monotonic() - self._saved_at) / 60
-        due = trainer.stop.agree(args.save_minutes is not None and minutes >= args.save_minutes)
-        control.should_save |= due or bool(trainer.stop.agreed)
-        self.owed = control.should_save
-        if control.should_training_stop or float(state.epoch).is_integer():
-            control.should_save = False  # the epoch's end comes first
+        due, failed = stop.agree(args.save_minutes is not None and minutes >= args.save_minutes, commits.failed())
+        if failed:
+            self.trainer.together(commits.wait)
+        self.owed = control.should_save or due or bool(stop.agreed)
+        self.after_epoch = False
+        control.should_save = self.owed and not self.end_to_come(state, control)
+
+    def end_to_come(self, state: TrainerState, control: TrainerControl) -> bool:
+        """Whether this step was the last one of its epoch or of the training, and what that brings is still to come."""
+        return not self.after_epoch and (control.should_training_stop or float(state.epoch).is_integer())
 
     def on_epoch_end(self, args, state, control, **kwargs):
-        control.should_save |= self.owed
+        self.trainer.stop.agree()
+        self.owed |= control.should_save or bool(self.trainer.stop.agreed)
+        self.after_epoch = True
+        control.should_save = self.owed
 
     def on_save(self, args, state, control, **kwargs):
         self.owed, self._saved_at = False, time.monotonic()
         if self.trainer.stop.agreed:
-            self.trainer.commits.wait()
-            raise Interrupted(
-                self.trainer.stop.agreed,
-                f"stopped by {signal.Signals(self.trainer.stop.agreed).name} after step {state.global_step} of "
-                f"{state.max_steps}; saved. The same command goes on from there",
-            )
+            self.trainer.end_stopped()
 
 
 class CheckpointingTrainer(Seq2SeqTrainer):
@@ -82,37 +92,73 @@ class CheckpointingTrainer(Seq2SeqTrainer):
         self._times = SaveTimes(self)
         self.add_callback(self._times)
         self._seconds_before, self._started = 0.0, time.monotonic()
-
-    @property
-    def save_is_owed(self) -> bool:
-        """Whether this step is to be saved, whatever its evaluation says."""
-        return self._times.owed
+        self._saved_step: int | None = None
 
     @property
     def trained_seconds(self) -> float:
         """Spent on training since step 0, in this process and in those it goes on from."""
         return self._seconds_before + time.monotonic() - self._started
 
+    # Data workers start with the first batch of an epoch and of an evaluation.
+
+    def get_batch_samples(self, *args, **kwargs):
+        with self.stop.sparing_children(self.args.dataloader_num_workers):
+            return super().get_batch_samples(*args, **kwargs)
+
+    def evaluation_loop(self, *args, **kwargs):
+        with self.stop.sparing_children(self.args.dataloader_num_workers):
+            return super().evaluation_loop(*args, **kwargs)
+
+    def together(self, do: Callable[[], None]) -> None:
+        """Have all processes do what may go wrong on one of them alone; they wait for each other.
+
+        Raises:
+            UserError: on all processes, if on any of them.
+        """
+        mistake = None
+        try:
+            do()
+        except UserError as reason:
+            mistake = reason
+        mistakes = [one for one in gather_object([mistake]) if one]
+        if mistakes:
+            raise mistakes[0]
+
+    def end_stopped(self) -> None:
+        """Raises: Interrupted: always; the last checkpoint is whole, or an error says why not."""
+        self.together(self.commits.wait)
+        raise Interrupted(
+            self.stop.agreed,
+            f"stopped by {signal.Signals(self.stop.agreed).name} after step {self.state.global_step} of "
+            f"{self.state.max_steps}; saved. The same command goes on from there",
+        )
+
     # Writing.
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """As the parent, called after an evaluation; what comes back says whether to save with `--save_strategy best`.
+
+        The model to load at the end is saved whenever it is found: else which one that is would depend on the steps
+        that happen to be saved, and so on where a run was interrupted.
+        """
+        better = super()._determine_best_metric(metrics, trial)
+        times, args = self._times, self.args
+        times.owed |= better and (args.save_strategy == SaveStrategy.BEST or args.load_best_model_at_end)
+        self.control.should_save = times.owed and not times.end_to_come(self.state, self.control)
+        return self.control.should_save
 
     def _save_checkpoint(self, model, trial) -> None:
         step, folder = self.state.global_step, Path(self.args.output_dir)
-        if self.args.should_save:
-            self.commits.stage(step)
-        self.accelerator.wait_for_everyone()
         staged = staging(folder, step)
+        self.together(lambda: self.commits.stage(step) if self.args.should_save else None)
         self.store_flos()
         best = self.state.best_global_step
         if best is not None and (best == step or (folder / f"{PREFIX}{best}").is_dir()):
             self.state.best_model_checkpoint = str(folder / f"{PREFIX}{best}")
-        with one_clear_error(staged):
-            self.save_model(str(staged), _internal_call=True)
-            if not self.args.save_only_model:
-                self._write_training_state(staged)
-            if self.args.should_save:
-                self._note_callbacks()
-                self.state.save_to_json(str(staged / STATE))
-        self.accelerator.wait_for_everyone()
+        processes = gather_object([self._process_state()])
+        needed: list[str] = []
+        self.together(lambda: needed.extend(self._write_checkpoint(staged, processes)))
+        self._saved_step = step
         if self.args.should_save:
             facts = self.facts | {
                 "step": step,
@@ -120,19 +166,28 @@ class CheckpointingTrainer(Seq2SeqTrainer):
                 "best_step": best if self.args.load_best_model_at_end else None,
                 "model_only": self.args.save_only_model,
             }
-            self.commits.commit(staged, facts, self.args.save_total_limit, best)
+            self.commits.commit(staged, facts, needed, self.args.save_total_limit, best)
 
-    def _write_training_state(self, staged: Path) -> None:
-        if self.is_deepspeed_enabled or self.is_fsdp_enabled:
-            self._save_optimizer_and_scheduler(str(staged))  # in shards, by their own means
-        elif self.args.should_save:
-            write_state(staged, "optimizer", self.optimizer.state_dict())
-            write_state(staged, "scheduler", self.lr_scheduler.state_dict())
-        if self.args.should_save and self.accelerator.scaler is not None:
-            write_state(staged, "scaler", self.accelerator.scaler.state_dict())
-        processes = gather_object([self._process_state()])
-        if self.args.should_save:
-            write_state(staged, "processes", processes)
+    def _write_checkpoint(self, staged: Path, processes: list[dict[str, Any]]) -> list[str]:
+        """What this process has to write; the names of the files that must be there."""
+        with self.commits.telling(staged):
+            self.save_model(str(staged), _internal_call=True)
+            needed = [STATE]
+            sharded = self.is_deepspeed_enabled or self.is_fsdp_enabled
+            if sharded and not self.args.save_only_model:
+                self._save_optimizer_and_scheduler(str(staged))  # by their own means
+            if not self.args.should_save:
+                return []
+            states = {} if self.args.save_only_model else {"processes": processes}
+            if states and not sharded:
+                states |= {"optimizer": self.optimizer.state_dict(), "scheduler": self.lr_scheduler.state_dict()}
+            if states and self.accelerator.scaler is not None:
+                states["scaler"] = self.accelerator.scaler.state_dict()
+            for name, state in states.items():
+                needed += write_state(staged, name, state)
+            self._note_callbacks()
+            self.state.save_to_json(str(staged / STATE))
+            return [*needed, *(path.name for path in staged.iterdir() if path.is_file())]
 
     def _process_state(self) -> dict[str, Any]:
         """What each process has of its own."""
@@ -141,6 +196,7 @@ class CheckpointingTrainer(Seq2SeqTrainer):
             "numpy": np.random.get_state(),
             "cpu": torch.random.get_rng_state(),
             "loss": self._tr_loss.cpu(),
+            "all_loss": self._total_loss_scalar,
             "logged": self._globalstep_last_logged,
             "seconds": self.trained_seconds,
             "data": self._data_position(),
@@ -174,13 +230,19 @@ class CheckpointingTrainer(Seq2SeqTrainer):
         if resume_from_checkpoint is None:
             return start
         self.resumed_from = Path(resume_from_checkpoint)
-        best = self.state.best_global_step
-        if best is not None and self.args.load_best_model_at_end:
-            # Beside the checkpoint, wherever that lies by now.
-            self.state.best_model_checkpoint = str(Path(resume_from_checkpoint).with_name(f"{PREFIX}{best}"))
+        self._saved_step = step_of(self.resumed_from.absolute())
+        best = Path(self.args.output_dir) / f"{PREFIX}{self.state.best_global_step}"
+        # Wherever the run folder lies by now.
+        self.state.best_model_checkpoint = str(best) if best.is_dir() else None
         if self.control.should_training_stop or self.state.global_step >= max_steps:
             return num_train_epochs, 0  # no more to train; it was cut off before its results were written
         return start
+
+    def _run_epoch(self, *, train_dataloader, epoch, **kwargs):
+        # The parent's way to the sampler breaks off where batches are skipped and several processes share them: the
+        # rest of a resumed epoch would come in the order of the first one.
+        set_epoch(train_dataloader, epoch)
+        super()._run_epoch(train_dataloader=train_dataloader, epoch=epoch, **kwargs)
 
     def _load_optimizer_and_scheduler(self, checkpoint) -> None:
         if checkpoint is None:
@@ -209,9 +271,10 @@ class CheckpointingTrainer(Seq2SeqTrainer):
         return read_state(Path(checkpoint), "processes")[self.args.process_index]
 
     def restore_sums(self, checkpoint: Path) -> None:
-        """The loss since the last log, and the seconds; `Trainer` starts them anew."""
+        """Sums of the loss since the last log and since step 0, and the seconds; `Trainer` starts them anew."""
         own = self._own_state(checkpoint)
         self._tr_loss = own["loss"].to(self.args.device)
+        self._total_loss_scalar, self._initial_global_step = own["all_loss"], 0
         self._globalstep_last_logged = own["logged"]
         self._seconds_before = own["seconds"]
 
@@ -227,12 +290,26 @@ class CheckpointingTrainer(Seq2SeqTrainer):
         super()._load_best_model()
 
     def _finalize_training(self, trial, num_train_samples, start_time):
-        self.commits.wait()
-        self.accelerator.wait_for_everyone()
+        self.stop.agree()
+        if self.stop.agreed:  # since the last step, so nothing has been done about it
+            if self._saved_step != self.state.global_step:
+                self._save_checkpoint(self.model, trial)
+            self.end_stopped()
+        self.together(self.commits.wait)
         # The parent would remove the last checkpoint already now: a run cut off before its results are written would
         # have to train again what came after the best one.
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
-            return super()._finalize_training(trial, num_train_samples, start_time)
+            return super()._finalize_training(trial, num_train_samples, start_time - self._seconds_before)
         finally:
             self.args.save_total_limit = limit
+
+
+def set_epoch(part: Any, epoch: int) -> None:
+    """Tell a data loader's samplers the epoch, however deep they are wrapped."""
+    for name in ("batch_sampler", "sampler"):
+        inner = getattr(part, name, None)
+        if inner is not None:
+            set_epoch(inner, epoch)
+            if hasattr(inner, "set_epoch"):
+                inner.set_epoch(epoch)

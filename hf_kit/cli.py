@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from hf_kit import __version__, console
-from hf_kit.errors import Interrupted, UserError, nearest
+from hf_kit.errors import Interrupted, ProcessError, UserError, nearest
 from hf_kit.huge_pages import ask_for_huge_pages
 from hf_kit.redaction import redact_exception, redact_logs
 
@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
             redact_exception(reason)
             raise
         if isinstance(reason, UserError):
-            console.error(str(reason))
+            console.error(str(reason), every_process=isinstance(reason, ProcessError))
         else:
             what = f"{type(reason).__name__}: {str(reason)[:MOST_CHARACTERS] or 'no message'}"
             console.error(f"unexpected {what}; run again with --debug for the traceback", every_process=True)

@@ -19,9 +19,9 @@ import torch
 from accelerate.utils import gather_object
 from datasets import Dataset
 from torch import Tensor, nn
-from transformers import TrainerCallback, TrainingArguments
+from transformers import TrainerCallback
 
-from hf_kit.checkpoints.commit import last_checkpoint
+from hf_kit.checkpoints.names import last_checkpoint
 from hf_kit.data.arrow_columns import name_rows
 from hf_kit.errors import UserError
 from hf_kit.sampler import row_lengths
@@ -68,7 +68,7 @@ class Divergence(TrainerCallback):
         rows = gather_object([row for batch in batches for row in self._rows(batch)])
         what = f"the loss is {values[0]}" if values else f"the loss is finite and its gradients' norm is {grad_norm}"
         step = self.trainer.state.global_step + 1
-        raise UserError(f"step {step}: {what}, so the step was not taken. {_named(rows)}{remedies(self.trainer.args)}")
+        raise UserError(f"step {step}: {what}, so the step was not taken. {_named(rows)}{remedies(self.trainer)}")
 
     def _rows(self, batch: dict[str, Any]) -> list[str]:
         """The rows of a micro-batch whose own loss is not finite (all, if none stands out), as the user knows them."""
@@ -98,19 +98,19 @@ class Divergence(TrainerCallback):
             message = f"the evaluation after step {trainer.state.global_step}: {message}"
         if wrong.any():
             message += f", by the answers to {name_rows(wrong)}"
-        raise UserError(f"{message}.{remedies(trainer.args) if trainer.is_in_train else ''}")
+        raise UserError(f"{message}.{remedies(trainer) if trainer.is_in_train else ''}")
 
     def on_step_end(self, args, state, control, model=None, **kwargs):
         if control.should_evaluate or control.should_save:
-            check_weights(model, state.global_step, args)
+            check_weights(model, state.global_step, self.trainer)
 
     on_epoch_end = on_step_end
 
     def on_train_end(self, args, state, control, model=None, **kwargs):
-        check_weights(model, state.global_step, args)
+        check_weights(model, state.global_step, self.trainer)
 
 
-def check_weights(model: nn.Module, step: int, training: TrainingArguments) -> None:
+def check_weights(model: nn.Module, step: int, trainer: Any) -> None:
     """Raises: UserError: one of the weights that `step` left is NaN or infinite."""
     names, weights = zip(*((name, p) for name, p in model.named_parameters() if p.requires_grad), strict=True)
     finite = torch.stack([torch.isfinite(weight).all() for weight in weights]).tolist()
@@ -119,12 +119,14 @@ def check_weights(model: nn.Module, step: int, training: TrainingArguments) -> N
         others = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         raise UserError(
             f"step {step} made weights that are NaN or infinite ({wrong[0]}{others}); they were not saved."
-            f"{remedies(training)}"
+            f"{remedies(trainer)}"
         )
 
 
-def remedies(training: TrainingArguments) -> str:
+def remedies(trainer: Any) -> str:
     """What to change, and where the last weights lie that are good."""
+    training = trainer.args
+    trainer.commits.settle()  # the last one may just be on its way
     kept = last_checkpoint(Path(training.output_dir))
     precision = f", compute in float32 (--{training.mixed_precision} False)" if training.mixed_precision != "no" else ""
     clip = f"lower --max_grad_norm (now {training.max_grad_norm:g})" if training.max_grad_norm else "--max_grad_norm 1"

@@ -15,6 +15,10 @@ class UserError(Exception):
         super().__init__(redact(message))
 
 
+class ProcessError(UserError):
+    """One that a process has alone: told by that one, whichever it is, while others may know nothing of it."""
+
+
 class Interrupted(Exception):
     """Training stopped because it was asked to, and what it had done is saved.
 

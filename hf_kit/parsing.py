@@ -92,6 +92,7 @@ def _check_values(arguments: Arguments) -> None:
         "gradient_accumulation_steps": training.gradient_accumulation_steps,
         "num_train_epochs": training.num_train_epochs,
         "save_minutes": training.save_minutes,
+        "save_total_limit": training.save_total_limit,
         "learning_rate": training.learning_rate,
     }
     for name, value in positive.items():

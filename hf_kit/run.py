@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import platform
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ import hf_kit
 from hf_kit import backbone, console, lora, report, run_folder, scoring, seeds, settings, unpadding, word_vectors
 from hf_kit.arguments import DATA_SOURCES, NOT_IN_FINGERPRINT, Arguments
 from hf_kit.batch_size_finder import find_batch_size
-from hf_kit.checkpoints.resume import check_asked, choose_checkpoint, refuse_overwriting
+from hf_kit.checkpoints.resume import check_asked, choose_checkpoint, refuse_misfit, refuse_overwriting
+from hf_kit.checkpoints.write_errors import one_clear_error
 from hf_kit.data import DataChecks, check_sources, load_splits, naming_files, show_checks
 from hf_kit.data.quiet import quiet
 from hf_kit.dropout import cheapen_dropout
@@ -26,6 +27,7 @@ from hf_kit.embedding_gradient import keep_row_gradients
 from hf_kit.errors import UserError, nearest
 from hf_kit.first_token import compute_first_token_alone
 from hf_kit.frozen_weights import frozen_linear_weights, weights_in
+from hf_kit.machine_failures import told_by_its_process
 from hf_kit.precision import DTYPES
 from hf_kit.progress import EvaluationLines, Progress
 from hf_kit.run_lock import RunLock
@@ -107,6 +109,11 @@ def _train(arguments: Arguments, lock: RunLock) -> Path:
         if console.is_main_process():
             folder.mkdir(parents=True, exist_ok=True)
             lock.take(folder)
+            # Another process may have been here while this one read its data.
+            if run_folder.open_run_folder(folder, parts) == "finished":
+                raise UserError(
+                    f"another process has finished this run in {folder} meanwhile; the same command shows it"
+                )
             if not (folder / run_folder.RUN).is_file():
                 write_run_facts(folder, arguments, task, parts)
 
@@ -116,6 +123,7 @@ def _train(arguments: Arguments, lock: RunLock) -> Path:
         "processor": run_folder.hash_processor(processor),
         "layout": {"processes": arguments.training.world_size},
     }
+    refuse_misfit(arguments.training.resume_from_checkpoint, folder, facts)
     material = Material(prepared, checks, processor, inputs, begin, facts)
 
     def train_one(arguments: Arguments, folder: Path) -> dict[str, Any]:
@@ -176,7 +184,8 @@ def train_model(
         compute_first_token_alone(base.model)
         if arguments.training.world_size == 1:
             keep_row_gradients(model)
-    material.begin()
+    with one_clear_error("run.json", folder):
+        material.begin()
     if arguments.training.auto_find_batch_size:
         settle_batch_size(arguments, make_trainer(arguments, task, model, material), folder)
         batch = {name: getattr(arguments.training, name) for name in BATCH}
@@ -186,18 +195,19 @@ def train_model(
     if arguments.training.device.type == "cuda":
         console.say(f"  {padding}")
 
-    console.heading("Training")
-    trained = fit(trainer, folder)
-
-    console.heading("Results")
-    results = scoring.score(trainer, task, material.prepared, inputs, arguments, folder)
-    results["training"] = trained
-    results["data_checks"] = material.checks.to_dict()
-    save(trainer, arguments, folder, head)
-    if console.is_main_process():
-        run_folder.write_json(folder / run_folder.RESULTS, results)
-        if arguments.training.save_total_limit == 1 and trained["best_step"]:
-            trainer.commits.keep_only(trained["best_step"])
+    with told_by_its_process(arguments.training):
+        console.heading("Training")
+        trained = fit(trainer, folder)
+        console.heading("Results")
+        with one_clear_error("the results", folder):
+            results = scoring.score(trainer, task, material.prepared, inputs, arguments, folder)
+            results["training"] = trained
+            results["data_checks"] = material.checks.to_dict()
+            save(trainer, arguments, folder, head)
+            if console.is_main_process():
+                run_folder.write_json(folder / run_folder.RESULTS, results)
+    if console.is_main_process() and arguments.training.save_total_limit == 1 and trained["best_step"]:
+        trainer.commits.keep_only(trained["best_step"])
     if arguments.training.num_seeds == 1:
         report.scores_table(results)
     return results
@@ -394,16 +404,16 @@ def fit(trainer: KitTrainer, folder: Path) -> dict[str, Any]:
     Raises:
         Interrupted: a signal asked to stop; a checkpoint of that step is whole.
     """
-    chosen: list[Path | UserError | None] = [None]
-    if trainer.args.should_save:
-        try:
-            chosen = [choose_checkpoint(trainer.args.resume_from_checkpoint, folder, trainer.facts)]
-        except UserError as mistake:
-            chosen = [mistake]
+    chosen: list[Path | None] = [None]
+
+    def choose() -> None:
+        if trainer.args.should_save:
+            chosen[0] = choose_checkpoint(trainer.args.resume_from_checkpoint, folder, trainer.facts)
+
+    trainer.together(choose)
     (checkpoint,) = broadcast_object_list(chosen)
-    if isinstance(checkpoint, UserError):
-        raise checkpoint  # on all processes: none waits for the others
     with (
+        closing(trainer.commits),
         trainer.stop.listening(),
         weights_in(DTYPES[trainer.args.mixed_precision], frozen_linear_weights(trainer.model)),
     ):

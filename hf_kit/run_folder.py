@@ -19,8 +19,12 @@ from datasets import Dataset
 from hf_kit.data.arrow_columns import content_of
 from hf_kit.data.streamed_rows import StreamedRows
 from hf_kit.errors import UserError
+from hf_kit.run_lock import LOCK
 
 RUN, RECIPE, RESULTS, MERGED = "run.json", "recipe.yaml", "results.json", "merged"
+
+# What a run may leave that ended before its facts were written.
+UNBEGUN = (LOCK, f"{RUN}.part")
 
 
 def fingerprint(parts: dict[str, Any]) -> str:
@@ -79,8 +83,12 @@ def write_recipe(path: Path, values: dict[str, Any], header: str) -> None:
 
 def _write(path: Path, text: str) -> None:
     aside = path.with_name(path.name + ".part")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)
+    try:
+        aside.write_text(text, encoding="utf-8")
+        os.replace(aside, path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -125,7 +133,8 @@ def check_run_folder(folder: Path) -> None:
             if there.exists():
                 raise UserError(f"--output_dir {folder}: {there} is a file; name a folder")
             there = there.parent
-        if there == folder and not (folder / RUN).is_file() and any(folder.iterdir()):
+        others = [path for path in folder.iterdir() if path.name not in UNBEGUN] if there == folder else []
+        if others and not (folder / RUN).is_file():
             raise UserError(f"--output_dir {folder} holds other files and no run; name an empty or a new folder")
         tempfile.TemporaryFile(dir=there).close()
     except OSError as reason:

@@ -15,6 +15,8 @@ from accelerate import PartialState
 
 from hf_kit.console import is_main_process
 
+# Set by `accelerate launch` and by `torch.distributed.run`, and by nothing within a run.
+LAUNCHERS = ("ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -28,41 +30,61 @@ class StopRequests:
     def __init__(self):
         self.agreed = 0
         self._heard = 0
-        self._process = os.getpid()
+        self._listens = False
         # Started by a launcher that dies without a word, nobody could stop the run any more.
-        launched = any(name.startswith(("ACCELERATE_", "TORCHELASTIC_")) for name in os.environ)
+        launched = any(name in os.environ for name in LAUNCHERS)
         self._parent = os.getppid() if launched else None
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Hear the signals meanwhile; only the main thread of a program can, elsewhere nothing changes."""
+        """Hear the signals meanwhile; only the main thread of a program can, elsewhere nothing changes.
+
+        One that came too late for the processes to agree on it does what it would have done without us.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         before = {number: signal.signal(number, self._hear) for number in SIGNALS}
+        self._listens = True
         try:
             yield
         finally:
+            self._listens = False
             for number, handler in before.items():
                 signal.signal(number, handler)
+        if self._heard and not self.agreed:
+            signal.raise_signal(self._heard)
+
+    @contextmanager
+    def sparing_children(self, workers: int) -> Iterator[None]:
+        """Processes that start meanwhile never get the signals: they inherit what this thread blocks.
+
+        Data workers, which torch would let SIGTERM end at once: the step that is to be finished would lack its batches.
+        """
+        if not workers or not self._listens:
+            yield
+            return
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _hear(self, number: int, frame: object) -> None:
-        if os.getpid() != self._process:
-            return  # a data worker: it lives until the step is finished
         first, self._heard = not self._heard, self._heard or number
         if is_main_process():
             name = signal.Signals(number).name
             text = f"{name}: finishing this step, saving, then stopping" if first else f"{name}: still saving"
             os.write(2, f"\n{text}\n".encode())  # what Python buffers may be half written where a signal comes in
 
-    def agree(self, also: bool = False) -> bool:
-        """Called once a step on all processes: `agreed` is what any of them heard; whether `also` holds on any."""
+    def agree(self, *also: bool) -> list[bool]:
+        """Called once a step on all processes: `agreed` is what any of them heard; of `also`, what holds on any."""
         if self._parent is not None and os.getppid() != self._parent:
             self._heard = self._heard or signal.SIGTERM
         state = PartialState()
-        heard = torch.tensor([self._heard, int(also)])
+        heard = torch.tensor([self._heard, *map(int, also)])
         if state.num_processes > 1:
             heard = heard.to(state.device)
             torch.distributed.all_reduce(heard, torch.distributed.ReduceOp.MAX)
-        self.agreed, also = heard.tolist()
-        return bool(also)
+        self.agreed, *on_any = heard.tolist()
+        return [bool(one) for one in on_any]

@@ -16,7 +16,6 @@ import torch
 from datasets import Dataset
 from torch.utils.data import DataLoader
 from transformers import EvalPrediction, Trainer
-from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import PredictionOutput
 
 from hf_kit import console
@@ -86,8 +85,7 @@ class KitTrainer(CheckpointingTrainer):
             # A correlation of constant predictions, say: such a model is not the best one.
             console.warn(f"{self.args.metric_for_best_model} is undefined for these predictions")
             metrics = metrics | {key: float("nan")}
-        # What comes back decides one thing only: with `--save_strategy best`, whether to save.
-        return super()._determine_best_metric(metrics, trial) or self.save_is_owed
+        return super()._determine_best_metric(metrics, trial)
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> torch.Tensor | None:
         if not batch_samples or "labels" not in batch_samples[0]:
@@ -200,8 +198,15 @@ class KitTrainer(CheckpointingTrainer):
         return PredictionOutput(predictions, labels, output.metrics | scores)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        super()._save(output_dir, state_dict)
-        (Path(output_dir or self.args.output_dir) / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+        """Model and processor, without the parent's `training_args.bin`."""
+        if not self.args.should_save:
+            return
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+        model.save_pretrained(folder, state_dict=state_dict)
+        if self.processing_class is not None:
+            self.processing_class.save_pretrained(folder)
 
 
 def _first_output(logits, labels):

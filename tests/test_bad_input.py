@@ -166,7 +166,27 @@ FLAGS = {
     "a split of a file": (flags("--train_split_name=x"), ["--train_split_name", "--dataset_name"]),
     "validation rows only": (["train", *LSTM, "--validation_file=reviews.csv"], ["--validation_file", "--train_file"]),
     "one file twice": (flags("--test_file=reviews.csv"), ["--train_file", "--test_file", "same file"]),
-    "no checkpoint to go on from": (flags("--resume_from_checkpoint=nope"), ["nope", "optimizer.pt"]),
+    "no checkpoint to go on from": (
+        flags("--resume_from_checkpoint=nope"),
+        ["--resume_from_checkpoint nope", "no such folder", "auto, must, never"],
+    ),
+    "an old way to ask for a checkpoint": (flags("--resume_from_checkpoint=True"), ["True", "auto, must, never"]),
+    "a folder that is no checkpoint": (flags("--resume_from_checkpoint=."), ["no manifest.json", "hf-kit verify"]),
+    "an empty word for a checkpoint": (flags("--resume_from_checkpoint="), ["--resume_from_checkpoint is empty"]),
+    "a file as a checkpoint": (flags("--resume_from_checkpoint=reviews.csv"), ["reviews.csv", "no such folder"]),
+    "a checkpoint that must be there": (
+        flags("--resume_from_checkpoint=must", "--output_dir=new"),
+        ["must: no checkpoint to go on from in new", "leave the flag out"],
+    ),
+    "saving every 0 minutes": (flags("--save_minutes=0"), ["--save_minutes is 0", "greater than 0"]),
+    "saving every minute but one": (flags("--save_minutes=-1"), ["--save_minutes is -1.0", "greater than 0"]),
+    "no number of minutes": (flags("--save_minutes=nan"), ["--save_minutes is nan", "finite"]),
+    "keeping no checkpoint": (flags("--save_total_limit=0"), ["--save_total_limit is 0", "greater than 0"]),
+    "verifying nothing": (["verify"], ["folder", "hf-kit verify --help"]),
+    "verifying what is not there": (["verify", "nope"], ["no folder nope"]),
+    "verifying a file": (["verify", "reviews.csv"], ["no folder reviews.csv"]),
+    "verifying a folder without checkpoints": (["verify", "."], [". holds no checkpoint", "--save_strategy"]),
+    "a flag that verify lacks": (["verify", ".", "--jsn"], ["--jsn", "hf-kit verify --help"]),
     "an output folder that is a file": (flags("--output_dir=reviews.csv"), ["reviews.csv is a file"]),
     "an output folder below a file": (flags("--output_dir=reviews.csv/a"), ["reviews.csv is a file"]),
     "an output folder that cannot be made": (flags("--output_dir=/proc/x/y"), ["/proc/x/y", "cannot be written"]),
@@ -199,6 +219,7 @@ BY_THE_DATA = {
     "no such column of texts",
     "no such column of labels",
     "one column for both",
+    "a checkpoint that must be there",
 }
 
 
@@ -574,6 +595,26 @@ RUNS = {
     "no such run, offline": (None, ["predict", "me/run", "x"], ["me/run", "HF_HUB_OFFLINE"]),
     "a file": (None, ["predict", "reviews.csv", "x"], ["reviews.csv", "run.json"]),
     "a checkpoint": (None, ["predict", "run/checkpoint-2", "x"], ["checkpoint-2", "run.json"]),
+    "a damaged checkpoint to go on from": (
+        lambda: cut("run/checkpoint-2/optimizer.safetensors"),
+        flags("--resume_from_checkpoint=run/checkpoint-2", "--output_dir=new"),
+        ["--resume_from_checkpoint run/checkpoint-2: optimizer.safetensors has", "bytes instead of"],
+    ),
+    "a damaged manifest": (
+        lambda: cut("run/checkpoint-2/manifest.json"),
+        flags("--resume_from_checkpoint=run/checkpoint-2", "--output_dir=new"),
+        ["run/checkpoint-2: manifest.json is damaged", "hf-kit verify"],
+    ),
+    "a checkpoint of another run": (
+        None,
+        flags("--resume_from_checkpoint=run/checkpoint-2", "--output_dir=new", "--seed=7", "--learning_rate=0.5"),
+        ["run/checkpoint-2 is of another run", "learning_rate: 0.001 -> 0.5", "seed: 42 -> 7", "nothing was changed"],
+    ),
+    "a new start over a finished run": (
+        None,
+        flags("--resume_from_checkpoint=never", "--output_dir=run"),
+        ["--resume_from_checkpoint never", "run holds checkpoint-2, results.json", "--output_dir"],
+    ),
     "an unfinished run": (lambda: Path("run/results.json").unlink(), PREDICT, ["not finished", "results.json"]),
     "no facts": (lambda: Path("run/run.json").unlink(), EVALUATE, ["no run.json"]),
     "cut facts": (lambda: Path("run/run.json").write_text("{"), PREDICT, ["run/run.json is damaged"]),

@@ -15,15 +15,17 @@ ROWS = [
     {"run", "evaluation", "prediction", "parsing", "flag_checks", "doctor", "chaos"},
     {"settings", "scoring", "saved_run", "seeds"},
     {"batch_size_finder"},
-    {"trainer", "divergence", "progress", "report"},
+    {"trainer", "divergence", "machine_failures", "progress", "report"},
     {"checkpointing"},
     {"checkpoints"},
-    {"lora", "families", "precision", "sampler", "stream_order", "run_folder", "run_lock", "stopping", "word_vectors"}
-    | {"dropout", "embedding_gradient", "first_token", "frozen_weights", "packed_attention", "unpadding"},
+    {"lora", "families", "precision", "sampler", "stream_order", "run_folder", "stopping"}
+    | {"dropout", "embedding_gradient", "first_token", "frozen_weights", "packed_attention", "unpadding"}
+    | {"word_vectors"},
     {"tasks"},
     {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"}
     | {"adapter_layers", "answers", "collation", "streaming", "truncation", "windows"},
     {"arguments", "huge_pages", "models", "untrusted_folder", "vector_file"},
+    {"run_lock"},
     {"recipe", "console", "errors", "hub_errors", "links", "packings", "redaction"},
 ]
 

@@ -106,43 +106,6 @@ def test_a_folder_of_transformers_own_name_is_nobodys_business(csv_file, tmp_pat
     assert run("--train_file=reviews.csv", "--num_train_epochs=1", "--baselines=False") == 0
 
 
-class Stop(Exception):
-    """Stands for a power cut."""
-
-
-@pytest.mark.parametrize("accumulation", [1, 2])
-def test_an_interrupted_run_goes_on_to_the_same_weights(csv_file, monkeypatch, capsys, accumulation):
-    flags = (
-        "--train_file=reviews.csv",
-        "--baselines=False",
-        "--per_device_train_batch_size=8",
-        f"--gradient_accumulation_steps={accumulation}",
-        "--eval_strategy=steps",
-        "--eval_steps=2",
-        "--config_overrides=" + json.dumps(FAMILIES["hf_kit_lstm"] | {"classifier_dropout": 0.5}),
-    )
-    assert run(*flags, "--output_dir=whole") == 0
-
-    from hf_kit.progress import EvaluationLines
-
-    def cut(self, args, state, control, **kwargs):
-        if state.global_step == 9:
-            raise Stop
-
-    with monkeypatch.context() as patched:
-        patched.setattr(EvaluationLines, "on_step_end", cut)
-        with pytest.raises(Stop):
-            run(*flags, "--output_dir=cut", "--debug")
-    assert not Path("cut/results.json").exists()
-    capsys.readouterr()
-    assert run(*flags, "--output_dir=cut") == 0
-    assert "continuing from cut/checkpoint-8" in capsys.readouterr().out
-    whole, cut_weights = load_file("whole/model.safetensors"), load_file("cut/model.safetensors")
-    assert all(torch.equal(whole[name], cut_weights[name]) for name in whole)
-    one, two = (json.loads(Path(f"{name}/results.json").read_text()) for name in ("whole", "cut"))
-    assert one["test"] == two["test"] and one["training"]["best_step"] == two["training"]["best_step"]
-
-
 def test_early_stopping_stops_and_keeps_the_best(csv_file):
     flags = ("--train_file=reviews.csv", "--baselines=False", "--early_stopping_patience=1", "--learning_rate=1e-9")
     assert main(["train", *LSTM, "--vocab_size=200", "--disable_tqdm=True", *flags, "--output_dir=out"]) == 0
@@ -336,30 +299,6 @@ def test_accumulated_batches_train_the_same_model(csv_file):
     assert run(*flags, "--per_device_train_batch_size=4", "--gradient_accumulation_steps=4", "--output_dir=four") == 0
     one, four = load_file("one/model.safetensors"), load_file("four/model.safetensors")
     assert max((one[name] - four[name]).abs().max() for name in one) < 1e-4
-
-
-def test_a_checkpoint_that_lacks_a_file_is_not_continued(csv_file, monkeypatch, capsys):
-    from hf_kit.progress import EvaluationLines
-
-    def cut(self, args, state, control, **kwargs):
-        if state.epoch >= 3:
-            raise Stop
-
-    flags = ("--train_file=reviews.csv", "--baselines=False", "--save_total_limit=5", "--output_dir=out")
-    with monkeypatch.context() as patched:
-        patched.setattr(EvaluationLines, "on_epoch_end", cut)
-        with pytest.raises(Stop):
-            run(*flags, "--debug")
-    older, newest = sorted(Path("out").glob("checkpoint-*"), key=lambda path: int(path.name[11:]))[-2:]
-    (newest / "optimizer.pt").unlink()
-    capsys.readouterr()
-    assert run(*flags) == 0
-    assert f"continuing from {older}\n" in capsys.readouterr().out
-
-
-def test_resuming_from_no_checkpoint_is_one_error(csv_file, capsys):
-    assert run("--train_file=reviews.csv", "--output_dir=out", "--resume_from_checkpoint=nowhere") == 1
-    assert "optimizer.pt" in capsys.readouterr().err
 
 
 def test_a_score_undefined_in_an_epoch_does_not_end_the_run(tmp_path, capsys):

@@ -76,14 +76,21 @@ def test_writing_leaves_the_old_file_or_the_new_one(tmp_path, monkeypatch):
     assert json.loads(path.read_text()) == {"a": 1}
 
 
-def test_the_last_checkpoint_is_the_newest_by_step_that_is_whole(tmp_path):
-    files = "model.safetensors optimizer.pt scheduler.pt rng_state.pth trainer_state.json".split()
-    for step in (5, 40, 300):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-        for name in files:
-            (tmp_path / f"checkpoint-{step}" / name).touch()
-    assert run_folder.last_checkpoint(tmp_path).name == "checkpoint-300"
-    (tmp_path / "checkpoint-300/rng_state.pth").unlink()
-    assert run_folder.last_checkpoint(tmp_path).name == "checkpoint-40"
-    assert run_folder.missing_from_checkpoint(tmp_path / "checkpoint-300") == ["random state"]
-    assert run_folder.last_checkpoint(tmp_path / "nowhere") is None
+def test_a_write_that_fails_leaves_nothing_of_itself(tmp_path, monkeypatch):
+    def cut(self, text, **kwargs):
+        self.touch()
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", cut)
+    with pytest.raises(OSError, match="No space"):
+        run_folder.write_json(tmp_path / "run.json", {"a": 2})
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_run_left_that_never_began_is_no_folder_of_others(tmp_path):
+    for name in (".lock", "run.json.part"):
+        (tmp_path / name).touch()
+    assert run_folder.open_run_folder(tmp_path, {}) == "new"
+    (tmp_path / "other.part").touch()
+    with pytest.raises(UserError, match="other files"):
+        run_folder.open_run_folder(tmp_path, {})

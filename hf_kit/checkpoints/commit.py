@@ -4,36 +4,16 @@ The trainer writes into `.checkpoint-<step>.part`. Hashing, syncing and the mani
 beside the next steps; then the folder gets its name, and older ones are removed, by step, never by time stamps.
 """
 
-import errno
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
-from hf_kit.checkpoints.manifest import read_manifest, sync, write_manifest
-from hf_kit.errors import UserError
-
-PREFIX = "checkpoint-"
-
-
-def step_of(path: Path) -> int | None:
-    """The step in a checkpoint's name; None for other names."""
-    number = path.name.removeprefix(PREFIX)
-    return int(number) if path.name.startswith(PREFIX) and number.isdecimal() else None
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """The folders named as checkpoints, the newest step first, whole or not."""
-    return sorted((p for p in folder.glob(f"{PREFIX}*") if p.is_dir() and step_of(p) is not None), key=step_of)[::-1]
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was finished; whether its files are still as they were is not looked at."""
-    return next((path for path in checkpoints(folder) if _has_manifest(path)), None)
+from hf_kit.checkpoints.manifest import sync, sync_all, write_manifest
+from hf_kit.checkpoints.names import PREFIX, checkpoints, is_finished, step_of
+from hf_kit.checkpoints.write_errors import one_clear_error
 
 
 def staging(folder: Path, step: int) -> Path:
@@ -57,20 +37,28 @@ class Commits:
         """
         self.wait()
         staged = staging(self.folder, step)
-        with one_clear_error(staged):
+        with self.telling(staged):
             for left in self.folder.glob(f".{PREFIX}*"):
                 shutil.rmtree(left)
             staged.mkdir(parents=True)
         return staged
 
-    def commit(self, staged: Path, facts: dict[str, Any], keep: int | None, best: int | None) -> None:
+    def telling(self, staged: Path) -> AbstractContextManager:
+        """What goes wrong while `staged` is written becomes one error; what was written of it is removed."""
+        step = staged.name.removeprefix(f".{PREFIX}").removesuffix(".part")
+        return one_clear_error(f"the checkpoint of step {step}", self.folder, staged)
+
+    def commit(
+        self, staged: Path, facts: dict[str, Any], needed: Iterable[str], keep: int | None, best: int | None
+    ) -> None:
         """Finish the checkpoint of `facts["step"]` beside the next steps; `wait` tells whether it worked.
 
         Args:
+            needed: the files without which it is no checkpoint.
             keep: how many checkpoints stay, the newest ones; None: all.
             best: the step of one that stays besides.
         """
-        self._pending = self._thread.submit(self._finish, staged, facts, keep, best)
+        self._pending = self._thread.submit(self._finish, staged, facts, needed, keep, best)
 
     def wait(self) -> None:
         """Until the last commit is done.
@@ -82,47 +70,56 @@ class Commits:
         if pending:
             pending.result()
 
+    def close(self) -> None:
+        """Until the thread has ended: nothing is written any more."""
+        self._thread.shutdown()
+
+    def settle(self) -> None:
+        """Until the last commit is done, well or not; `wait` still tells."""
+        if self._pending:
+            self._pending.exception()
+
     def failed(self) -> bool:
         """Whether the last commit is over and went wrong: `wait` would raise at once."""
         return self._pending is not None and self._pending.done() and self._pending.exception() is not None
 
-    def _finish(self, staged: Path, facts: dict[str, Any], keep: int | None, best: int | None) -> None:
-        with one_clear_error(staged):
-            write_manifest(staged, facts)
+    def _finish(
+        self, staged: Path, facts: dict[str, Any], needed: Iterable[str], keep: int | None, best: int | None
+    ) -> None:
+        with self.telling(staged):
+            write_manifest(staged, facts, needed)
             final = self.folder / f"{PREFIX}{facts['step']}"
             if final.exists():  # one that did not verify, or this step saved again
                 _put_away(final)
             staged.rename(final)
             sync(self.folder)
             if keep is not None:
-                self._rotate(keep, best)
+                self._rotate(keep, {facts["step"], best})
 
     def keep_only(self, step: int) -> None:
-        """Remove all checkpoints but that of `step`, when a run is finished."""
-        for path in self._whole():
-            if step_of(path) != step:
-                _put_away(path)
+        """Remove all checkpoints but that of `step`, when a run is finished; without that one, none."""
+        whole = self._whole()
+        if any(step_of(path) == step for path in whole):
+            for path in whole:
+                if step_of(path) != step:
+                    _put_away(path)
 
     def _whole(self) -> list[Path]:
         """The newest first. What has no whole manifest is no checkpoint: not counted, and not touched."""
-        return [path for path in checkpoints(self.folder) if _has_manifest(path)]
+        return [path for path in checkpoints(self.folder) if is_finished(path)]
 
-    def _rotate(self, keep: int, best: int | None) -> None:
-        """Remove the oldest checkpoints beyond `keep`; the newest and that of step `best` always stay."""
+    def _rotate(self, keep: int, steps: set[int | None]) -> None:
+        """Remove the oldest checkpoints beyond `keep`; the newest and those of `steps` always stay.
+
+        Those are the best one and the one just written, which need not be the newest: a run that goes on from an older
+        checkpoint comes by those that it skipped.
+        """
         whole = self._whole()
-        stay = {whole[0]} | {path for path in whole if step_of(path) == best}
+        stay = {whole[0]} | {path for path in whole if step_of(path) in steps}
         for path in reversed(whole):
             if len(whole) > max(keep, len(stay)) and path not in stay:
                 _put_away(path)
                 whole.remove(path)
-
-
-def _has_manifest(path: Path) -> bool:
-    try:
-        read_manifest(path)
-    except ValueError:
-        return False
-    return True
 
 
 def _put_away(path: Path) -> None:
@@ -132,36 +129,19 @@ def _put_away(path: Path) -> None:
     shutil.rmtree(aside)
 
 
-@contextmanager
-def one_clear_error(staged: Path) -> Iterator[None]:
-    """Turn what can go wrong while a checkpoint is written into one error, and remove what was written of it.
+def adopt(checkpoint: Path, folder: Path) -> None:
+    """Copy a whole checkpoint of another folder into `folder`, unless one of its step is there.
 
     Raises:
-        UserError: the disk is full, the folder read-only or gone ...
+        UserError: it could not be written.
     """
-    try:
-        yield
-    except (OSError, SafetensorError) as reason:
+    final = folder / checkpoint.name
+    if final.exists():
+        return
+    staged = staging(folder, step_of(checkpoint))
+    with one_clear_error(f"the copy of {checkpoint}", folder, staged):
         shutil.rmtree(staged, ignore_errors=True)
-        raise UserError(_why_not(staged, reason)) from reason
-
-
-def _why_not(staged: Path, reason: OSError | SafetensorError) -> str:
-    folder = staged.parent
-    step = staged.name.removeprefix(f".{PREFIX}").removesuffix(".part")
-    # safetensors tells the system's error in words only.
-    number = getattr(reason, "errno", None)
-    if number == errno.ENOSPC or "os error 28" in str(reason):
-        free = f"{shutil.disk_usage(folder).free / 1e6:,.0f} MB free" if folder.is_dir() else "folder gone"
-        why, remedy = f"the disk is full ({free})", "Make room"
-    elif number in (errno.EROFS, errno.EACCES, errno.EPERM):
-        why, remedy = f"{folder} cannot be written", "Make it writable"
-    elif number == errno.ENOENT or "os error 2)" in str(reason):
-        why, remedy = f"files vanished while it was written ({reason})", "See that no other program cleans up there"
-    elif number == errno.EDQUOT:
-        why, remedy = "your disk quota is used up", "Make room"
-    else:
-        why, remedy = str(reason), "See to it"
-    last = last_checkpoint(folder)
-    go_on = f"it goes on from {last}" if last else "nothing is saved yet, so it starts anew"
-    return f"the checkpoint of step {step} could not be saved: {why}. {remedy}, then give the same command: {go_on}"
+        shutil.copytree(checkpoint, staged)
+        sync_all(staged)
+        staged.rename(final)
+        sync(folder)

@@ -3,9 +3,11 @@
 A folder with a manifest that agrees with its files is a checkpoint; anything else is not.
 """
 
+import errno
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +17,22 @@ MANIFEST = "manifest.json"
 FORMAT = 1
 
 
-def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
-    """List what is in `folder`, beside `facts` (step, versions ...). Every file is on the disk when this returns."""
+def write_manifest(folder: Path, facts: dict[str, Any], needed: Iterable[str] = ()) -> None:
+    """List what is in `folder`, beside `facts` (step, versions ...). Every file is on the disk when this returns.
+
+    Raises:
+        FileNotFoundError: one of the names `needed` is not there, so this would be no checkpoint.
+    """
     files = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         sync(path)
         name = path.relative_to(folder).as_posix()
         files.append({"name": name, "size": path.stat().st_size, "sha256": hash_file(path)})
-    content = {"format": FORMAT} | facts | {"files": files}
-    text = json.dumps({"sha256": _digest(content), "content": content}, indent=1, ensure_ascii=False)
-    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
-    sync(folder / MANIFEST)
-    for inner in folder.rglob("*"):
-        if inner.is_dir():
-            sync(inner)
-    sync(folder)
+    lost = set(needed) - {file["name"] for file in files}
+    if lost:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder / min(lost)))
+    (folder / MANIFEST).write_text(_as_text({"format": FORMAT} | facts | {"files": files}), encoding="utf-8")
+    sync_all(folder)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -45,9 +48,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as reason:
         raise ValueError(f"{MANIFEST} cannot be read ({reason})") from None
     try:
-        whole = json.loads(text)
-        content = whole["content"]
-        if whole["sha256"] != _digest(content):
+        content = json.loads(text)["content"]
+        if text != _as_text(content):
             raise ValueError
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{MANIFEST} is damaged") from None
@@ -78,8 +80,10 @@ def verify(folder: Path) -> dict[str, Any]:
     return content
 
 
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def _as_text(content: Any) -> str:
+    """The one way to write it, with its own sha256: a change of any byte shows."""
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return json.dumps({"sha256": digest, "content": content}, indent=1, ensure_ascii=False) + "\n"
 
 
 def sync(path: Path) -> None:
@@ -89,3 +93,10 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_all(folder: Path) -> None:
+    """`sync` for all files and folders in `folder`, and for itself."""
+    for inner in folder.rglob("*"):
+        sync(inner)
+    sync(folder)

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from hf_kit import console
-from hf_kit.checkpoints.commit import PREFIX, checkpoints
+from hf_kit.checkpoints.commit import adopt
 from hf_kit.checkpoints.manifest import verify
+from hf_kit.checkpoints.names import PREFIX, checkpoints
 from hf_kit.errors import UserError
 from hf_kit.run_folder import RESULTS, differences
 
@@ -32,6 +33,21 @@ def refuse_overwriting(asked: str, folder: Path) -> None:
         )
 
 
+def refuse_misfit(asked: str, folder: Path, facts: dict[str, Any]) -> None:
+    """Find before the run folder is made what `choose_checkpoint` would refuse, given the same.
+
+    Raises:
+        UserError: `must` and no checkpoint is there; a named one that is of another run.
+    """
+    if asked == MUST and not checkpoints(folder):
+        raise _none_to_go_on_from(folder, 0)
+    if asked not in (AUTO, MUST, NEVER):
+        content = _verified(Path(asked))
+        # The batch size may still have to be found (`--auto_find_batch_size`).
+        layout = content["layout"] | facts["layout"]
+        _refuse_other_run(Path(asked), content, facts | {"layout": layout})
+
+
 def choose_checkpoint(asked: str, folder: Path, facts: dict[str, Any]) -> Path | None:
     """The checkpoint to go on from, or None to start; those skipped are told, with the reason.
 
@@ -43,7 +59,8 @@ def choose_checkpoint(asked: str, folder: Path, facts: dict[str, Any]) -> Path |
             batches and the number of processes.
 
     Raises:
-        UserError: `must` and there is none; one that is of another run, or a named one that is damaged.
+        UserError: `must` and there is none; one that is of another run, or a named one that is damaged; the best
+            model that belongs to a named one cannot be copied into `folder`.
     """
     if asked == NEVER:
         return None
@@ -51,6 +68,8 @@ def choose_checkpoint(asked: str, folder: Path, facts: dict[str, Any]) -> Path |
         path = Path(asked)
         content = _verified(path)
         _refuse_other_run(path, content, facts)
+        if content["best_step"] is not None and path.absolute().parent != folder.absolute():
+            adopt(path.with_name(f"{PREFIX}{content['best_step']}"), folder)  # the run still needs its best model
         _tell(path, content, facts)
         return path
     there = checkpoints(folder)
@@ -64,14 +83,18 @@ def choose_checkpoint(asked: str, folder: Path, facts: dict[str, Any]) -> Path |
         _tell(path, content, facts)
         return path
     if asked == MUST:
-        skipped = f" ({len(there)} there, none of them whole)" if there else ""
-        raise UserError(
-            f"--resume_from_checkpoint must: no checkpoint to go on from in {folder}{skipped}. To start anew, leave "
-            "the flag out"
-        )
+        raise _none_to_go_on_from(folder, len(there))
     if there:
         console.warn("no checkpoint is whole: training starts at step 0")
     return None
+
+
+def _none_to_go_on_from(folder: Path, skipped: int) -> UserError:
+    there = f" ({skipped} there, none of them whole)" if skipped else ""
+    return UserError(
+        f"--resume_from_checkpoint must: no checkpoint to go on from in {folder}{there}. To start anew, leave the flag "
+        "out"
+    )
 
 
 def _verified(path: Path) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 PLAIN = (str, int, float, bool, type(None))
 
 
-def write_state(folder: Path, name: str, state: Any) -> None:
-    """Write `folder/<name>.json` and `folder/<name>.safetensors`.
+def write_state(folder: Path, name: str, state: Any) -> list[str]:
+    """Write `folder/<name>.json` and `folder/<name>.safetensors`; the names of the two.
 
     Raises:
         TypeError: a value in it that only pickle could write; its place is named.
@@ -25,6 +25,7 @@ def write_state(folder: Path, name: str, state: Any) -> None:
     tree = _packed(state, name, tensors)
     save_file(tensors, folder / f"{name}.safetensors")
     (folder / f"{name}.json").write_text(json.dumps(tree), encoding="utf-8")
+    return [f"{name}.json", f"{name}.safetensors"]
 
 
 def read_state(folder: Path, name: str) -> Any:
@@ -40,11 +41,9 @@ def _packed(value: Any, place: str, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(value, PLAIN):
         return value
     if isinstance(value, torch.Tensor):
-        tensors[place] = value.detach().contiguous()
-        return {"tensor": place}
+        return {"tensor": _add(value.detach().contiguous(), place, tensors)}
     if isinstance(value, np.ndarray):
-        tensors[place] = torch.from_numpy(np.ascontiguousarray(value))
-        return {"array": place}
+        return {"array": _add(torch.from_numpy(np.ascontiguousarray(value)), place, tensors)}
     if isinstance(value, dict):
         pairs = [[_packed(k, place, tensors), _packed(v, f"{place}.{k}", tensors)] for k, v in value.items()]
         return {"dict": pairs}
@@ -52,6 +51,13 @@ def _packed(value: Any, place: str, tensors: dict[str, torch.Tensor]) -> Any:
         items = [_packed(item, f"{place}.{i}", tensors) for i, item in enumerate(value)]
         return items if isinstance(value, list) else {"tuple": items}
     raise TypeError(f"{place}: a {type(value).__name__} cannot be written without pickle")
+
+
+def _add(tensor: torch.Tensor, place: str, tensors: dict[str, torch.Tensor]) -> str:
+    """Note a tensor under a name of its own: places can read alike, as those of the keys 1 and "1"."""
+    name = f"{len(tensors)}.{place}"
+    tensors[name] = tensor
+    return name
 
 
 def _unpacked(value: Any, tensors: dict[str, torch.Tensor]) -> Any:

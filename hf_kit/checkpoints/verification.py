@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from hf_kit import console
-from hf_kit.checkpoints.commit import checkpoints, step_of
 from hf_kit.checkpoints.manifest import MANIFEST, verify
+from hf_kit.checkpoints.names import checkpoints, step_of
 from hf_kit.errors import UserError
 
 
@@ -22,7 +22,8 @@ def verify_all(name: str) -> list[dict[str, Any]]:
     if not folder.is_dir():
         raise UserError(f"there is no folder {name}; name a run folder or one of its checkpoints")
     one = (folder / MANIFEST).exists() or step_of(folder.absolute()) is not None
-    found = [folder] if one else checkpoints(folder)
+    seeds = sorted(folder.glob("seed-*"))  # while a run of several is under way
+    found = [folder] if one else [path for run in (folder, *seeds) for path in checkpoints(run)]
     if not found:
         raise UserError(f"{name} holds no checkpoint; a run makes them as --save_strategy and --save_minutes say")
     return [_examined(path) for path in found]

@@ -1,0 +1,56 @@
+"""What ends a run on one process without being a mistake in flags or data: no memory left, a data worker that died."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from transformers import TrainingArguments
+
+from hf_kit.checkpoints.names import last_checkpoint
+from hf_kit.errors import ProcessError
+
+# torch raises a plain RuntimeError for these.
+DEAD_WORKER = ("DataLoader worker", "exited unexpectedly", "is killed by signal")
+NO_MEMORY_ON_CPU = "DefaultCPUAllocator"
+
+
+@contextmanager
+def told_by_its_process(training: TrainingArguments) -> Iterator[None]:
+    """Turn them into one error with the flags that help.
+
+    Raises:
+        ProcessError: the device, or the machine, is out of memory; a data worker is gone.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as reason:
+        text = str(reason)
+        worker, *ends = DEAD_WORKER
+        if worker in text and any(end in text for end in ends):
+            what = _dead_worker(training, text)
+        elif isinstance(reason, (torch.OutOfMemoryError, MemoryError)) or NO_MEMORY_ON_CPU in text:
+            what = _no_memory(training, text)
+        else:
+            raise
+        last = last_checkpoint(Path(training.output_dir))
+        then = f"The run then goes on from {last}" if last else "Nothing was saved yet"
+        raise ProcessError(f"{what}. {then}") from reason
+
+
+def _dead_worker(training: TrainingArguments, text: str) -> str:
+    return (
+        f"a data worker died ({text.split('. ')[0].strip()}), killed for memory, most likely: give the same command "
+        f"with a smaller --dataloader_num_workers (now {training.dataloader_num_workers}; 0: no workers), or more "
+        "shared memory (/dev/shm)"
+    )
+
+
+def _no_memory(training: TrainingArguments, text: str) -> str:
+    rows, steps = training.per_device_train_batch_size, training.gradient_accumulation_steps
+    return (
+        f"{training.device} is out of memory ({text.split('. ')[0].strip()}): halve --per_device_train_batch_size (now "
+        f"{rows}) and double --gradient_accumulation_steps (now {steps}), which trains the same; or "
+        "--auto_find_batch_size; or cut texts at a smaller --max_length. In evaluation: a smaller "
+        f"--per_device_eval_batch_size (now {training.per_device_eval_batch_size})"
+    )
