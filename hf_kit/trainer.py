@@ -143,7 +143,6 @@ class KitTrainer(CheckpointingTrainer):
         """The training rows in batches of `--max_tokens_per_batch`."""
         args = self.args
         batches = TokenBudgetBatches(lengths, args.max_tokens_per_batch, self._order_seed, args.world_size)
-        self.accelerator.even_batches = False  # it fills up batches of one size; here all processes have as many
         workers = {"num_workers": args.dataloader_num_workers, "pin_memory": args.dataloader_pin_memory}
         if args.dataloader_num_workers:
             workers |= {
@@ -151,7 +150,11 @@ class KitTrainer(CheckpointingTrainer):
                 "persistent_workers": args.dataloader_persistent_workers,
             }
         loader = DataLoader(dataset, batch_sampler=batches, collate_fn=self.data_collator, **workers)
-        return self.accelerator.prepare(loader)
+        # It fills up batches of one size. Here all processes have as many; in evaluation they would not.
+        self.accelerator.even_batches = False
+        loader = self.accelerator.prepare(loader)
+        self.accelerator.even_batches = True
+        return loader
 
     def _get_eval_sampler(self, eval_dataset):
         # The parent would shuffle rows into length groups; without lengths they stay in their order.

@@ -291,14 +291,11 @@ def test_a_cut_around_an_epochs_end_loses_nothing_of_it(runs, case, method):
     ]  # better in every evaluation
     runs.whole(*flags, "--output_dir=whole")
     log = losses(runs.state.log_history)
-    runs.cut(lambda step: step >= 12, *flags, "--output_dir=cut", method=method, of=method_owner(method))
+    where = {"method": method, "of": EvaluationLines if method == "on_evaluate" else SaveTimes}
+    runs.cut(lambda step: step >= 12, *flags, EVERY_STEP, "--output_dir=cut", **where)
     assert "continuing from cut/checkpoint-" in runs.whole(*flags, "--output_dir=cut")
     assert losses(runs.state.log_history) == log
     assert_same("whole", "cut")
-
-
-def method_owner(method: str) -> type:
-    return EvaluationLines if method == "on_evaluate" else SaveTimes
 
 
 def test_the_best_model_is_saved_wherever_the_run_is_cut(runs):
