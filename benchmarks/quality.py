@@ -139,7 +139,6 @@ ROWS = [
         "MiniLM-L6",
         "f1_macro",
         f"{FINETUNE} {MINILM} {EMOTIONS} --learning_rate 1.5e-4 --num_train_epochs 1 --per_device_train_batch_size 64",
-        seeds=2,
     ),
     Row(
         "stsb-minilm",
