@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.utils import gather_object
+from torch.utils.data import DataLoader
 from transformers import Seq2SeqTrainer, TrainerCallback
 from transformers.trainer_callback import ExportableState, TrainerControl, TrainerState
 from transformers.trainer_utils import SaveStrategy
@@ -98,6 +99,15 @@ class CheckpointingTrainer(Seq2SeqTrainer):
     def trained_seconds(self) -> float:
         """Spent on training since step 0, in this process and in those it goes on from."""
         return self._seconds_before + time.monotonic() - self._started
+
+    def resumable(self, loader: DataLoader) -> DataLoader:
+        """`loader`, which then leaves the global random state alone, and whose workers outlive a signal."""
+        own = getattr(loader, "base_dataloader", loader)
+        # It draws a number for its workers whenever they start, which with `--dataloader_persistent_workers` is once a
+        # process: a resumed run would draw once more.
+        own.generator = torch.Generator()
+        own.worker_init_fn = self.stop.spared(own.worker_init_fn)
+        return loader
 
     # Data workers start with the first batch of an epoch and of an evaluation.
 

@@ -4,11 +4,13 @@ A signal may come to one process or to all of them, to the data workers as well 
 more than once. The processes agree on the step: each tells the others what it heard, once a step.
 """
 
+import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -30,7 +32,8 @@ class StopRequests:
     def __init__(self):
         self.agreed = 0
         self._heard = 0
-        self._listens = False
+        # Shared with the data workers, so that they know as well.
+        self._listens = multiprocessing.Value("b", 0, lock=False)
         # Started by a launcher that dies without a word, nobody could stop the run any more.
         launched = any(name in os.environ for name in LAUNCHERS)
         self._parent = os.getppid() if launched else None
@@ -45,11 +48,11 @@ class StopRequests:
             yield
             return
         before = {number: signal.signal(number, self._hear) for number in SIGNALS}
-        self._listens = True
+        self._listens.value = 1
         try:
             yield
         finally:
-            self._listens = False
+            self._listens.value = 0
             for number, handler in before.items():
                 signal.signal(number, handler)
         if self._heard and not self.agreed:
@@ -57,11 +60,8 @@ class StopRequests:
 
     @contextmanager
     def sparing_children(self, workers: int) -> Iterator[None]:
-        """Processes that start meanwhile never get the signals: they inherit what this thread blocks.
-
-        Data workers, which torch would let SIGTERM end at once: the step that is to be finished would lack its batches.
-        """
-        if not workers or not self._listens:
+        """Signals wait until this is over, also in data workers that start meanwhile, for what `spared` does there."""
+        if not workers or not self._listens.value:
             yield
             return
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -69,6 +69,10 @@ class StopRequests:
             yield
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def spared(self, init: Callable[[int], None] | None) -> "SparedWorker":
+        """A data worker's first call, with `init` in it: as long as this process listens, it ignores the signals."""
+        return SparedWorker(init, self._listens)
 
     def _hear(self, number: int, frame: object) -> None:
         first, self._heard = not self._heard, self._heard or number
@@ -88,3 +92,24 @@ class StopRequests:
             torch.distributed.all_reduce(heard, torch.distributed.ReduceOp.MAX)
         self.agreed, *on_any = heard.tolist()
         return [bool(one) for one in on_any]
+
+
+class SparedWorker:
+    """Called first in a data worker, which torch would let SIGTERM end: the step under way would lack its batches.
+
+    Once its parent has stopped listening it ends at a signal, as the parent, when it ends, waits for that.
+    """
+
+    def __init__(self, init: Callable[[int], None] | None, listens: Any):
+        self.init, self.listens = init, listens
+
+    def __call__(self, worker: int) -> None:
+        for number in SIGNALS:
+            signal.signal(number, self._hear)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        if self.init:
+            self.init(worker)
+
+    def _hear(self, number: int, frame: object) -> None:
+        if not self.listens.value:
+            os._exit(128 + number)

@@ -119,9 +119,18 @@ class KitTrainer(CheckpointingTrainer):
             sampler_fn = lambda _: sampler  # noqa: E731
         if isinstance(dataset, Dataset) and isinstance(self.data_collator, PadRows):
             dataset = TokenRows(self._remove_unused_columns(dataset, description))
-        if is_training and lengths is not None and self.args.max_tokens_per_batch:
-            return self._token_budget_dataloader(dataset, lengths)
-        return super()._get_dataloader(dataset, description, batch_size, sampler_fn, is_training, dataloader_key)
+        drop_last = self.args.dataloader_drop_last
+        self.args.dataloader_drop_last = drop_last and is_training  # every row is scored
+        try:
+            if is_training and lengths is not None and self.args.max_tokens_per_batch:
+                loader = self._token_budget_dataloader(dataset, lengths)
+            else:
+                loader = super()._get_dataloader(
+                    dataset, description, batch_size, sampler_fn, is_training, dataloader_key
+                )
+        finally:
+            self.args.dataloader_drop_last = drop_last
+        return self.resumable(loader)
 
     def _run_epoch(self, **kwargs):
         if self.resumed_from and kwargs["epoch"] == kwargs["epochs_trained"] and self._windowed:

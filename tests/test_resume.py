@@ -170,7 +170,7 @@ def assert_exact(runs: Runs, *flags: str, cuts: tuple[int, ...], steps: int | No
 
 
 # In the first epoch between two logging steps, at the last step of one, and in the last one at a logging step.
-CUTS = (2, 6, 15)
+CUTS = (2, 6, 13)
 
 CASES = {
     "by length": LSTM,
