@@ -90,6 +90,7 @@ def save_with_kit(flags: argparse.Namespace) -> None:
         words = f"text_classification/finetune.yaml --model_name_or_path {os.environ['MINILM']} --disable_tqdm"
         words += f" --train_file {flags.folder}/train.jsonl --validation_split_percentage 0 --test_split_percentage 0"
         words += f" --per_device_train_batch_size {BATCH} --save_strategy steps --save_steps 1 --baselines False"
+        words += " --eval_strategy no --load_best_model_at_end False"
         words += f" --num_train_epochs 1 --output_dir {run_folder}"
         measured_training.train_kit(words.split(), lambda trainer: watch(trainer, trainer.commits.wait, flags.result))
 
