@@ -187,8 +187,7 @@ def train_model(
     with one_clear_error("run.json", folder):
         material.begin()
     if arguments.training.auto_find_batch_size:
-        settle_batch_size(arguments, make_trainer(arguments, task, model, material), folder)
-        batch = {name: getattr(arguments.training, name) for name in BATCH}
+        batch = settle_batch_size(arguments, make_trainer(arguments, task, model, material), folder)
         material = dataclasses.replace(material, facts=material.facts | {"layout": material.facts["layout"] | batch})
     trainer = make_trainer(arguments, task, model, material)
     padding = unpadding.unpad_where_it_pays(model, arguments.training)
@@ -329,8 +328,8 @@ def describe_batches(arguments: Arguments, train: Any) -> None:
     console.say(f"{rows}{step} by length: {share:.1%} of the positions are padding")
 
 
-def settle_batch_size(arguments: Arguments, trainer: KitTrainer, folder: Path) -> None:
-    """Replace the batch size and the accumulation by what fits; `run.json` keeps both, for when the run goes on."""
+def settle_batch_size(arguments: Arguments, trainer: KitTrainer, folder: Path) -> dict[str, int]:
+    """Replace the batch size and the accumulation by what fits, and return both; `run.json` keeps them for later."""
     training = arguments.training
     facts = run_folder.read_json(folder / run_folder.RUN) or {}
     batch = facts.get("batch")
@@ -341,6 +340,7 @@ def settle_batch_size(arguments: Arguments, trainer: KitTrainer, folder: Path) -
     for name in BATCH:
         setattr(training, name, batch[name])
     training.auto_find_batch_size = False  # transformers' own would train another model
+    return batch
 
 
 def make_trainer(arguments: Arguments, task: Task, model: Any, material: Material) -> KitTrainer:

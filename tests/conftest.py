@@ -6,6 +6,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("HF_KIT_TEST_DEVICES", "")
 
+import contextlib
+import io
+import json
 import tempfile
 
 # Before `datasets` is imported: it reads its cache folder once.
@@ -13,6 +16,7 @@ os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="hf_kit_tests_")
 
 import pytest
 import torch
+from tiny import FAMILIES, reviews, write_csv
 
 torch.set_num_threads(1)
 
@@ -21,3 +25,22 @@ torch.set_num_threads(1)
 def own_folder(tmp_path, monkeypatch):
     """Run folders are relative to where the command starts."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory):
+    """A folder with 60 `reviews.csv`, a small checkpoint `bert` and a finished run `run`, to be copied and spoilt."""
+    from transformers import BertConfig, BertForMaskedLM
+
+    from hf_kit.cli import main
+    from hf_kit.tokenizer_training import train_tokenizer
+
+    folder, rows = tmp_path_factory.mktemp("made"), reviews(60)
+    BertForMaskedLM(BertConfig(vocab_size=200, **FAMILIES["bert"])).save_pretrained(folder / "bert")
+    train_tokenizer([text for text, _ in rows], vocab_size=200).save_pretrained(folder / "bert")
+    write_csv(folder / "reviews.csv", rows)
+    lstm = ["--model_type=hf_kit_lstm", f"--config_overrides={json.dumps(FAMILIES['hf_kit_lstm'])}", "--vocab_size=200"]
+    quick = ["--num_train_epochs=1", "--disable_tqdm", "--baselines=False"]
+    with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        assert main(["train", *lstm, *quick, "--train_file=reviews.csv", "--output_dir=run"]) == 0
+    return folder

@@ -1,9 +1,7 @@
 """What an unkind user may give, and gets: one clear error, before any work, and nothing written."""
 
-import contextlib
 import gzip
 import http.server
-import io
 import json
 import random
 import shutil
@@ -18,7 +16,6 @@ from huggingface_hub import constants
 from peft import LoraConfig
 from safetensors.numpy import load_file, save_file
 from tiny import FAMILIES, reviews, write_csv
-from transformers import BertConfig, BertForMaskedLM
 
 from hf_kit.cli import main
 from hf_kit.tokenizer_training import train_tokenizer
@@ -53,18 +50,6 @@ def bert(*given: str, folder: str = "bert") -> list[str]:
 
 def everything() -> dict[str, bytes]:
     return {str(path): path.read_bytes() if path.is_file() else b"" for path in Path(".").rglob("*")}
-
-
-@pytest.fixture(scope="session")
-def made_once(tmp_path_factory):
-    """A small checkpoint `bert` and a finished run `run`, to be copied and spoilt."""
-    folder = tmp_path_factory.mktemp("made")
-    BertForMaskedLM(BertConfig(vocab_size=200, **FAMILIES["bert"])).save_pretrained(folder / "bert")
-    train_tokenizer([text for text, _ in ROWS], vocab_size=200).save_pretrained(folder / "bert")
-    write_csv(folder / "reviews.csv", ROWS)
-    with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        assert main(flags("--output_dir=run")) == 0
-    return folder
 
 
 def refused(argv: list[str], capsys, words: list[str], early: bool | None = None) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import SafetensorError
-from tiny import FAMILIES, reviews, write_csv
+from tiny import FAMILIES, QUIET_RUN, reviews, write_csv
 
 import hf_kit.checkpointing
 from hf_kit import run_folder
@@ -36,14 +36,8 @@ FLAGS = [
     "train",
     "--model_type=hf_kit_lstm",
     f"--config_overrides={json.dumps(FAMILIES['hf_kit_lstm'])}",
-    "--train_file=reviews.csv",
-    "--validation_file=dev.csv",
-    "--test_split_percentage=0",
-    "--vocab_size=200",
-    "--disable_tqdm=True",
-    "--baselines=False",
+    *QUIET_RUN,
     "--num_train_epochs=2",
-    "--per_device_train_batch_size=8",
     "--output_dir=out",
 ]
 EVERY_STEP = "--save_minutes=1e-9"

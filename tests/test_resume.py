@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from test_launch import REPOSITORY, TRAIN, start
-from tiny import FAMILIES, reviews, write_csv
+from tiny import FAMILIES, QUIET_RUN, reviews, write_csv
 from transformers import BertConfig, BertForMaskedLM
 
 import hf_kit.run
@@ -33,18 +33,7 @@ from hf_kit.models.lstm.modeling_lstm import LstmForSequenceClassification
 from hf_kit.progress import EvaluationLines
 from hf_kit.tokenizer_training import train_tokenizer
 
-FLAGS = (
-    "--train_file=reviews.csv",
-    "--validation_file=dev.csv",
-    "--test_split_percentage=0",
-    "--vocab_size=200",
-    "--disable_tqdm=True",
-    "--baselines=False",
-    "--num_train_epochs=3",
-    "--per_device_train_batch_size=8",
-    "--logging_steps=3",
-    "--learning_rate=3e-3",
-)
+FLAGS = (*QUIET_RUN, "--num_train_epochs=3", "--logging_steps=3", "--learning_rate=3e-3")
 EVERY_STEP = "--save_minutes=1e-9"
 STEPS = 6  # an epoch: 44 rows in batches of 8
 

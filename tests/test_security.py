@@ -3,7 +3,6 @@
 All fixtures are made here. Code that must not run writes the file `ran`.
 """
 
-import contextlib
 import gzip
 import io
 import json
@@ -22,8 +21,8 @@ import transformers
 from huggingface_hub import constants
 from peft import LoraConfig
 from safetensors.torch import load_file
-from tiny import FAMILIES, reviews, write_csv
-from transformers import BertConfig, BertForMaskedLM, TrainerCallback
+from tiny import FAMILIES, reviews
+from transformers import TrainerCallback
 from transformers.integrations import hub_kernels
 
 import hf_kit
@@ -31,7 +30,6 @@ from hf_kit import redaction
 from hf_kit.cli import main
 from hf_kit.errors import UserError
 from hf_kit.parsing import parse_arguments
-from hf_kit.tokenizer_training import train_tokenizer
 from hf_kit.vector_file import VectorFile
 
 ROWS = reviews(60)
@@ -66,18 +64,6 @@ def train(*given: str, folder: str = "bert") -> list[str]:
 
 PREDICT = ["predict", "run", "a text"]
 TRUST = ("--trust_remote_code", f"--model_revision={COMMIT}")
-
-
-@pytest.fixture(scope="session")
-def made_once(tmp_path_factory):
-    """A small checkpoint `bert` and a finished run `run`."""
-    folder = tmp_path_factory.mktemp("made")
-    BertForMaskedLM(BertConfig(vocab_size=200, **FAMILIES["bert"])).save_pretrained(folder / "bert")
-    train_tokenizer([text for text, _ in ROWS], vocab_size=200).save_pretrained(folder / "bert")
-    write_csv(folder / "reviews.csv", ROWS)
-    with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        assert main(["train", *LSTM, "--train_file=reviews.csv", "--output_dir=run", *QUICK]) == 0
-    return folder
 
 
 @pytest.fixture

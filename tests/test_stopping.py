@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from test_launch import LAUNCH, REPOSITORY, TRAIN
-from tiny import FAMILIES, reviews, write_csv
+from tiny import FAMILIES, QUIET_RUN, reviews, write_csv
 
 from hf_kit.checkpointing import CheckpointingTrainer
 from hf_kit.checkpoints.manifest import verify
@@ -26,13 +26,7 @@ from hf_kit.stopping import StopRequests
 FLAGS = [
     "--model_type=hf_kit_lstm",
     f"--config_overrides={json.dumps(FAMILIES['hf_kit_lstm'])}",
-    "--train_file=reviews.csv",
-    "--validation_file=dev.csv",
-    "--test_split_percentage=0",
-    "--vocab_size=200",
-    "--disable_tqdm=True",
-    "--baselines=False",
-    "--per_device_train_batch_size=8",
+    *QUIET_RUN,
 ]
 SHORT = ["train", *FLAGS, "--num_train_epochs=2"]  # 10 steps
 

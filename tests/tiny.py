@@ -34,6 +34,18 @@ FAMILIES = {
 }
 
 
+# A run on `reviews.csv` and `dev.csv` that draws and compares nothing.
+QUIET_RUN = (
+    "--train_file=reviews.csv",
+    "--validation_file=dev.csv",
+    "--test_split_percentage=0",
+    "--vocab_size=200",
+    "--disable_tqdm=True",
+    "--baselines=False",
+    "--per_device_train_batch_size=8",
+)
+
+
 def sentence(words: list[str], rng: random.Random) -> str:
     picked = rng.choices(PLAIN, k=rng.randint(3, 12)) + rng.choices(words, k=2)
     rng.shuffle(picked)
