@@ -7,6 +7,7 @@ import select
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import BinaryIO
 
 from hf_kit import __version__, console
@@ -20,6 +21,7 @@ usage: hf-kit COMMAND ...
   hf-kit train [RECIPE.yaml] [--flag value ...]   train, score and save a model; no argument: the quickstart
   hf-kit evaluate RUN --test_file FILE            score a finished run on other rows
   hf-kit predict RUN "a text" ["another" ...]     label texts (or --file FILE, or lines on standard input)
+  hf-kit push RUN OWNER/NAME                      prove a finished run, and publish it on the Hub with its model card
   hf-kit verify RUN                               read every byte of a run's checkpoints: whole or damaged
   hf-kit chaos [RECIPE.yaml] [--flag value ...]   kill that run, shortened, at random; does it end the same?
   hf-kit doctor [--json]                          what this machine has, what is not well, and how to mend it
@@ -49,6 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         "train": train,
         "evaluate": evaluate,
         "predict": predict,
+        "push": push,
         "verify": verify,
         "chaos": chaos,
         "doctor": doctor,
@@ -171,6 +174,38 @@ def _check_inputs(flags: argparse.Namespace) -> None:
         from hf_kit.data import check_input_file
 
         check_input_file(flags.file)
+
+
+def push(argv: list[str]) -> None:
+    """hf-kit push."""
+    parser = argparse.ArgumentParser(
+        prog="hf-kit push",
+        description="Check in a fresh process that a finished run's model works elsewhere, write its model card, and "
+        "publish both on the Hub. The token is that of HF_TOKEN or of `hf auth login`; HF_ENDPOINT names a mirror.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", help="a finished run's folder")
+    parser.add_argument("repo", help="OWNER/NAME, or NAME for one of your own; made where it is not there")
+    parser.add_argument("--private", action="store_true", help="make a new repository private")
+    parser.add_argument("--revision", help="push to this branch instead of main")
+    parser.add_argument(
+        "--merge_lora", action="store_true", help="publish a LoRA run as one whole model instead of an adapter"
+    )
+    parser.error = lambda message: _argument_error(message, "push")
+    flags = parser.parse_args(argv)
+    folder = Path(flags.run).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"there is no run folder {flags.run}")
+
+    from hf_kit.hub.access import check_access
+    from hf_kit.publishing import publish
+    from hf_kit.saved_run import find_run
+
+    find_run(flags.run)
+    if flags.merge_lora and not (folder / "adapter_config.json").is_file():
+        raise UserError(f"--merge_lora: {folder} is no LoRA run; leave the flag out")
+    destination = check_access(flags.repo, "hf-kit push", private=flags.private or None, revision=flags.revision)
+    publish(folder, destination, merge_lora=flags.merge_lora, flag="hf-kit push")
 
 
 def verify(argv: list[str]) -> int:

@@ -1,4 +1,6 @@
-"""Why a model, a tokenizer or a run that is no folder here does not come from the Hub either, in one sentence."""
+"""Why something does not come from the Hub, or does not go there, in one sentence that names the Hub's address."""
+
+import os
 
 from huggingface_hub import constants, is_offline_mode
 from huggingface_hub.errors import (
@@ -42,3 +44,34 @@ def why_not_from_hub(reason: BaseException, revision: str | None = None) -> str 
         status = f" (HTTP {statuses[0]})" if statuses else ""
         return f"{hub} cannot be reached{status}, and there is no copy here; try again later, or give a local folder"
     return None
+
+
+def why_not_to_hub(reason: BaseException) -> str:
+    """What went wrong when something was to be written, or the right to do so was asked for, and the remedy."""
+    hub = constants.ENDPOINT
+    status = reason.response.status_code if isinstance(reason, HfHubHTTPError) and reason.response is not None else None
+    said = " ".join((getattr(reason, "server_message", None) or str(reason)).split())[:200]
+    if status == 401:
+        return f"{hub} does not know the token (HTTP 401): {LOG_IN}, with one that is not revoked"
+    if status == 403:
+        return f"{hub} does not let this token write there (HTTP 403: {said}): {LOG_IN}, with a token that may"
+    if isinstance(reason, RevisionNotFoundError):
+        return f"{hub} has the repository, but no such branch; name one that is there"
+    if status == 404:
+        return f"{hub} has no such repository, or hides it from this token (HTTP 404); check the name and the token"
+    if status in (400, 413, 422):
+        return f"{hub} does not take it (HTTP {status}: {said})"
+    if status is not None or is_of_the_network(reason) or is_offline_mode():
+        shown = f"HTTP {status}" if status else type(reason).__name__
+        return f"{hub} cannot be reached or is out of order ({shown}); try again later" + _mirror()
+    return f"{type(reason).__name__}: {said}"
+
+
+def is_of_the_network(reason: BaseException) -> bool:
+    """Whether a request came to no answer; the Hub library's client is httpx in some versions and httpx2 in others."""
+    own = [kind for kind in type(reason).__mro__ if kind.__module__.split(".")[0] in ("httpx", "httpx2")]
+    return isinstance(reason, (ConnectionError, TimeoutError)) or any(kind.__name__ == "TransportError" for kind in own)
+
+
+def _mirror() -> str:
+    return " (the address is that of HF_ENDPOINT)" if os.environ.get("HF_ENDPOINT") else ""

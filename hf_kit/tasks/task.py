@@ -52,6 +52,8 @@ class Task(ABC):
         auto_class: the `AutoModelFor...` that loads its models.
         peft_task_type: PEFT's name of the task.
         generates: its predictions come from `generate`.
+        pipeline_tag: the Hub's name of the task.
+        proof_kind: how `proof/program.py` makes the model's inputs.
         column_flags: the flags of `Arguments` that also say where new data's columns are.
         lower_is_better: the scores of which less is more.
     """
@@ -60,6 +62,8 @@ class Task(ABC):
     auto_class: type
     peft_task_type: str
     generates = False
+    pipeline_tag: str
+    proof_kind: str
     column_flags: tuple[str, ...] = ()
     lower_is_better = frozenset({"loss", "mae", "mse"})
 
@@ -181,6 +185,22 @@ class Task(ABC):
     @abstractmethod
     def input_dataset(self, rows: list[dict[str, Any]]) -> Dataset:
         """Rows of `input_row` under the columns that `preprocess` reads."""
+
+    @abstractmethod
+    def sample_inputs(self, dataset: Dataset, number: int) -> list[dict[str, Any]]:
+        """At most `number` inputs of a split, as `input_row` gives them, each one short enough to be read whole."""
+
+    @abstractmethod
+    def label_names(self) -> list[str] | None:
+        """The names of the model's labels in their order; None where it has none."""
+
+    @abstractmethod
+    def usage(self, row: dict[str, Any], *, own_code: bool, adapter: bool) -> str:
+        """Lines of Python with which others use the model on the input `row` (see `usage.py`)."""
+
+    @abstractmethod
+    def usage_answer(self, output: Any) -> Any:
+        """What those lines leave in `answer` for an input whose raw output is `output`."""
 
     @abstractmethod
     def read_inputs(self, path: str) -> Iterator[Any]:

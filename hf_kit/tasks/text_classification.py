@@ -52,6 +52,7 @@ from hf_kit.models import own_model_types
 from hf_kit.streaming import TokenizedStream
 from hf_kit.tasks.task import Prepared, Task
 from hf_kit.tokenizer_training import in_the_class_that_loads, train_tokenizer
+from hf_kit.usage import classifier_usage
 from hf_kit.vector_file import VectorFile
 from hf_kit.windows import windows_note
 
@@ -108,6 +109,8 @@ class TextClassification(Task):
     """Sequence classification through `AutoModelForSequenceClassification`."""
 
     Arguments = TextClassificationArguments
+    pipeline_tag = "text-classification"
+    proof_kind = "text"
     auto_class = AutoModelForSequenceClassification
     peft_task_type = "SEQ_CLS"
     column_flags = ("text_column", "text_pair_column", "label_column")
@@ -444,6 +447,35 @@ class TextClassification(Task):
     def input_dataset(self, rows: list[dict[str, str]]) -> Dataset:
         names = {"text": self.columns.text, "text_pair": self.columns.text_pair}
         return Dataset.from_dict({names[key]: [row[key] for row in rows] for key in rows[0]})
+
+    def sample_inputs(self, dataset: Dataset, number: int) -> list[dict[str, str]]:
+        most = (self.max_length - 8) // len(self._text_columns())
+        if self.truncation_side == "middle":  # which tokenizers cannot do: nothing may be cut
+            most //= 4  # of any tokenizer a character is four tokens at the most, the bytes of an emoji
+        most = max(1, most)
+        filled = np.flatnonzero(~empty_texts(dataset, self.columns))
+        chosen = filled[np.unique(np.linspace(0, len(filled) - 1, min(number, len(filled))).astype(int))]
+        rows = dataset.select(chosen)
+        columns = [[text[:most].strip() or text.strip()[:1] for text in rows[name]] for name in self._text_columns()]
+        names = ("text", "text_pair")[: len(columns)]
+        return [dict(zip(names, texts, strict=True)) for texts in zip(*columns, strict=True)]
+
+    def label_names(self) -> list[str] | None:
+        return None if self.mapping.problem_type == "regression" else self.mapping.names
+
+    def usage(self, row: dict[str, str], *, own_code: bool, adapter: bool) -> str:
+        example = repr(row) if len(row) > 1 else repr(row["text"])
+        return classifier_usage(
+            self.pipeline_tag,
+            self.auto_class.__name__,
+            "AutoTokenizer",
+            example,
+            own_code=own_code,
+            adapter=adapter,
+        )
+
+    def usage_answer(self, output: list[float]) -> dict[str, Any]:
+        return self.answers.most_likely(np.array([output]))
 
     def read_inputs(self, path: str) -> Iterator[str | tuple[str, str]]:
         named = (self.arguments.text_column, self.arguments.text_pair_column)
