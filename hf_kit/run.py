@@ -28,6 +28,7 @@ from hf_kit.errors import UserError, nearest
 from hf_kit.first_token import compute_first_token_alone
 from hf_kit.frozen_weights import frozen_linear_weights, weights_in
 from hf_kit.machine_failures import told_by_its_process
+from hf_kit.origin import describe_origin
 from hf_kit.precision import DTYPES
 from hf_kit.progress import EvaluationLines, Progress
 from hf_kit.run_lock import RunLock
@@ -115,7 +116,7 @@ def _train(arguments: Arguments, lock: RunLock) -> Path:
                     f"another process has finished this run in {folder} meanwhile; the same command shows it"
                 )
             if not (folder / run_folder.RUN).is_file():
-                write_run_facts(folder, arguments, task, parts)
+                write_run_facts(folder, arguments, task, prepared, parts)
 
     facts = {
         "versions": versions(),
@@ -366,13 +367,14 @@ def make_trainer(arguments: Arguments, task: Task, model: Any, material: Materia
     return trainer
 
 
-def write_run_facts(folder: Path, arguments: Arguments, task: Task, parts: dict[str, Any]) -> None:
+def write_run_facts(folder: Path, arguments: Arguments, task: Task, prepared: Prepared, parts: dict[str, Any]) -> None:
     """`run.json` and `recipe.yaml`, before the first step."""
     facts = {
         "task": arguments.task_name,
         "state": task.state(),
         "precision": arguments.training.mixed_precision,
         "versions": versions(),
+        "origin": describe_origin(arguments, prepared.splits(), task.state()),
         "fingerprint": run_folder.fingerprint(parts),
         "fingerprint_of": parts,
     }
