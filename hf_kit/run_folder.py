@@ -22,6 +22,7 @@ from hf_kit.errors import UserError
 from hf_kit.run_lock import LOCK
 
 RUN, RECIPE, RESULTS, MERGED = "run.json", "recipe.yaml", "results.json", "merged"
+CARD, PROOF, PROOF_ROWS = "README.md", "proof.json", "proof_rows.jsonl"
 
 # What a run may leave that ended before its facts were written.
 UNBEGUN = (LOCK, f"{RUN}.part")
