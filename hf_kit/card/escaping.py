@@ -26,8 +26,8 @@ def shortened(text: str, most: int) -> str:
 
 
 def shown(text: str, most: int = 80) -> str:
-    """`text` as it can stand anywhere within a line of Markdown, in a table's cell too."""
-    return FIRST.sub(_entities, SPECIAL.sub(_entities, shortened(cleaned(text), most)))
+    """`text` as it can stand anywhere within a line of Markdown, in a table's cell too; `(empty)` where nothing is."""
+    return FIRST.sub(_entities, SPECIAL.sub(_entities, shortened(cleaned(text) or "(empty)", most)))
 
 
 def _entities(match: re.Match) -> str:

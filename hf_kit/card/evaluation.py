@@ -13,7 +13,7 @@ PICTURES = {
 
 
 def evaluation(facts: Facts) -> str | None:
-    parts = joined(_per_label(facts), *map(_picture, sorted(facts.figures, key=_place)), _seeds(facts))
+    parts = joined(_seeds(facts), _per_label(facts), _pictures(sorted(facts.figures, key=_place)))
     return f"## Evaluation\n\n{parts}" if parts else None
 
 
@@ -51,9 +51,12 @@ def _place(path: str) -> tuple[int, str]:
     return (list(PICTURES).index(stem) if stem in PICTURES else len(PICTURES), path)
 
 
-def _picture(path: str) -> str:
-    stem = path.rpartition("/")[2].removesuffix(".png")
-    return f"![{PICTURES.get(stem, shown(stem.replace('_', ' ')))}](<{path}>)"
+def _pictures(paths: list[str]) -> str:
+    """Two side by side, which makes each as small as half a page."""
+    stems = [path.rpartition("/")[2].removesuffix(".png") for path in paths]
+    names = [PICTURES.get(stem) or shown(stem.replace("_", " ")) for stem in stems]
+    images = [f"![{name}](<{path}>)" for name, path in zip(names, paths, strict=True)]
+    return joined(*(table(names[i : i + 2], [images[i : i + 2]], left=range(2)) for i in range(0, len(paths), 2)))
 
 
 def _seeds(facts: Facts) -> str | None:

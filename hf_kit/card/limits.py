@@ -34,10 +34,10 @@ def _score(facts: Facts) -> list[str]:
         points.append("There were no test rows: those that chose the model also gave its score, which flatters it.")
     if split and facts.held_out(split):
         points.append(
-            f"The {split} rows are a part of the same data as the training rows. On other sources expect less."
+            f"The {split} rows are a part of the same data as the training rows. On rows from elsewhere expect less."
         )
     elif split:
-        points.append(f"The {split} rows come with the training data. On other sources expect less.")
+        points.append(f"The {split} rows come with the training rows. On rows from elsewhere expect less.")
     if "seeds" in facts.results and facts.results["seeds"]["chosen_by"]:
         points.append("It is the best of several trainings; the mean of the seeds is what another one would get.")
     accuracy = facts.results.get(split, {}).get("accuracy")
@@ -79,7 +79,7 @@ def _labels(facts: Facts) -> list[str]:
                 f"{counts[largest]:,} (*{shown(largest)}*): accuracy says little of the rare ones."
             )
     details = facts.results.get("details", {})
-    if details and "f1" in details["columns"]:
+    if {"f1", "rows"} <= set(details.get("columns", [])):
         f1, rows = details["columns"].index("f1"), details["columns"].index("rows")
         weak = sorted((row for row in details["rows"] if row[rows] and row[f1] < WEAK), key=lambda row: row[f1])
         if weak:

@@ -11,6 +11,7 @@ from hf_kit.redaction import redact
 from hf_kit.run_folder import RECIPE, RUN, read_json
 
 FILES = ("train_file", "validation_file", "test_file", "word_vectors")
+FILE_OR_JSON = ("deepspeed", "fsdp_config", "accelerator_config")
 # Flags that take a Hub id as well as a folder, and what `run.json` says under `origin` of which it was.
 HUB_OR_FOLDER = {"dataset_name": "data", "model_name_or_path": "base_model", "tokenizer_name": "tokenizer"}
 LOCAL = re.compile(r"^(?:/|~|\.{1,2}[/\\]|[A-Za-z]:[/\\]|\\\\|file:)")
@@ -46,7 +47,8 @@ def _published(name: str, value: Any, origin: dict[str, Any]) -> Any:
     if not isinstance(value, str):
         return value
     known = origin.get(HUB_OR_FOLDER[name]) or {} if name in HUB_OR_FOLDER else {"id": value}
-    if name in FILES or "id" not in known or LOCAL.match(value):
+    file = name in FILES or (name in FILE_OR_JSON and not value.lstrip().startswith("{"))
+    if file or "id" not in known or LOCAL.match(value):
         return known.get("folder") or _last_part(value)
     return value
 

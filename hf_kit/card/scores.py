@@ -14,7 +14,7 @@ METRICS = {
     "f1_macro": ("macro F1", "f1"),
     "f1_micro": ("micro F1", "f1"),
     "f1_weighted": ("weighted F1", "f1"),
-    "matthews_correlation": ("Matthews correlation", "matthews_correlation"),
+    "matthews_correlation": ("MCC", "matthews_correlation"),
     "roc_auc": ("ROC AUC", "roc_auc"),
     "pearson": ("Pearson correlation", "pearsonr"),
     "spearmanr": ("Spearman correlation", "spearmanr"),

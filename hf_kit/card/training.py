@@ -20,7 +20,9 @@ MINUTE = 60
 
 def training(facts: Facts) -> str:
     rows = [[name, value] for name, value in _settings(facts) if value]
-    return joined("## Training", table(["", ""], rows, left=(0, 1)), _effort(facts), _versions(facts), _license(facts))
+    return joined(
+        "## Training", table(["setting", "value"], rows, left=(0, 1)), _effort(facts), _versions(facts), _license(facts)
+    )
 
 
 def _settings(facts: Facts) -> list[tuple[str, str | None]]:

@@ -1,43 +1,65 @@
 """How to use the model: the lines that the proof has run, or plain ones where there is no proof yet."""
 
+import ast
+import re
+
 from hf_kit.card.escaping import cleaned, shortened
 from hf_kit.card.facts import MULTI, Facts
 from hf_kit.card.markdown import fenced, joined
 from hf_kit.card.personal import looks_personal
 
-REPO = "REPO"
+REPO = re.compile(r"(?<=[\"'])REPO(?=[\"'])")  # where the repository's name goes in the proof's lines
+RUN = "A fresh process has run these lines ([proof](#proof))"
+YOURS = "a text of yours"
 
 
 def usage(facts: Facts) -> str | None:
-    code = _proven(facts) or _plain(facts)
+    code, said = _proven(facts) or (_plain(facts), None)
     if code is None:
         return None
     placeholder = None
     if facts.repo_id is None:
         placeholder = f"`{facts.repo}` stands for the repository that it is pushed to; the folder itself does as well."
-    return joined("## Use", fenced(code, "python"), placeholder, _own_code(facts), _thresholds(facts), _cut(facts))
+    return joined(
+        "## Use", fenced(code, "python"), said, placeholder, _own_code(facts), _thresholds(facts), _cut(facts)
+    )
 
 
-def _proven(facts: Facts) -> str | None:
+def _proven(facts: Facts) -> tuple[str, str] | None:
+    """The lines that were run, and a sentence that says so."""
     proof = facts.proof or {}
-    code, output = proof.get("usage"), proof.get("usage_output")
-    # What was run on a row that is nobody's business is not shown.
-    if not proof.get("passed") or not code or looks_personal(_texts_in(code)):
+    code, output = (proof.get("usage") or "").rstrip(), proof.get("usage_output")
+    if not proof.get("passed") or not code:
         return None
-    said = f"\n# {shortened(cleaned(str(output)), 110)}" if output is not None else ""
-    return code.replace(REPO, facts.repo).rstrip() + said
+    code = REPO.sub(facts.repo, code)
+    if looks_personal(code.rpartition("\n")[2]):
+        return _with_another_example(code), f"{RUN}, on another text."
+    if output is not None:
+        code += f"\n# {shortened(cleaned(REPO.sub(facts.repo, str(output))), 110)}"
+    return code, f"{RUN}."
 
 
-def _texts_in(code: str) -> str:
-    """The part of the lines that holds the example."""
-    return code.rpartition("\n")[2] if "\n" in code.rstrip() else code
+class _Example(ast.NodeTransformer):
+    """Puts plain words in the place of texts, but for the keys of a dictionary."""
+
+    def visit_Constant(self, node: ast.Constant) -> ast.Constant:
+        return ast.Constant(YOURS) if isinstance(node.value, str) else node
+
+    def visit_Dict(self, node: ast.Dict) -> ast.Dict:
+        return ast.Dict(node.keys, [self.visit(value) for value in node.values])
+
+
+def _with_another_example(code: str) -> str:
+    last = ast.parse(code).body[-1]
+    before = code.splitlines()[: last.lineno - 1]
+    return "\n".join([*before, ast.unparse(ast.fix_missing_locations(_Example().visit(last)))])
 
 
 def _plain(facts: Facts) -> str | None:
     if facts.as_adapter or facts.pipeline_tag is None:
         return None
     trust = ", trust_remote_code=True" if facts.own_code else ""
-    text = '{"text": "one text", "text_pair": "another"}' if facts.pairs else '"a text of yours"'
+    text = f'{{"text": "{YOURS}", "text_pair": "another"}}' if facts.pairs else f'"{YOURS}"'
     given = '"a photo of yours.jpg"' if facts.pipeline_tag == "image-classification" else text
     return (
         "from transformers import pipeline\n\n"
