@@ -1,5 +1,7 @@
 """What a card calls the model, its data and its base: plain text for metadata, Markdown for sentences."""
 
+from urllib.parse import quote
+
 from hf_kit.card.escaping import shown
 from hf_kit.card.facts import Facts
 
@@ -30,7 +32,7 @@ def data_phrase(facts: Facts) -> str:
     if "id" in data:
         config = f", configuration {shown(data['config'])}" if data.get("config") else ""
         revision = f", revision {shown(data['revision'], 12)}" if data.get("revision") else ""
-        return f"[{shown(data['id'])}]({HUB}/datasets/{data['id']}){config}{revision}"
+        return f"[{shown(data['id'])}]({HUB}/datasets/{quote(data['id'])}){config}{revision}"
     if data.get("sample"):
         return "the sample that comes with hf_kit: short reviews, English and Chinese, half of them positive"
     if "folder" in data:
@@ -45,7 +47,7 @@ def base_phrase(facts: Facts) -> str | None:
     base = facts.base
     if "id" in base:
         revision = f" (revision {shown(base['revision'], 12)})" if base.get("revision") else ""
-        return f"[{shown(base['id'])}]({HUB}/{base['id']}){revision}"
+        return f"[{shown(base['id'])}]({HUB}/{quote(base['id'])}){revision}"
     return f"{shown(base['folder'])} (a folder of its owner, not on the Hub)" if "folder" in base else None
 
 

@@ -36,21 +36,21 @@ def published_recipe(folder: Path) -> str:
             replaced.append(name)
     where = f"# Put the paths of your own files in the place of: {', '.join(replaced)}\n" if replaced else ""
     text = yaml.safe_dump(kept, allow_unicode=True, sort_keys=False, width=100)
-    return f"# Trains this model again: hf-kit train {RECIPE}\n{where}{redact(text)}"
+    return f"# Trains this model again: hf-kit train {RECIPE}\n{where}{text}"
 
 
 def _published(name: str, value: Any, origin: dict[str, Any]) -> Any:
     if isinstance(value, list):
         return [_published("", each, origin) for each in value]
     if isinstance(value, dict):
-        return {key: _published("", each, origin) for key, each in value.items()}
+        return {_published("", key, origin): _published("", each, origin) for key, each in value.items()}
     if not isinstance(value, str):
         return value
     known = origin.get(HUB_OR_FOLDER[name]) or {} if name in HUB_OR_FOLDER else {"id": value}
     file = name in FILES or (name in FILE_OR_JSON and not value.lstrip().startswith("{"))
     if file or "id" not in known or LOCAL.match(value):
-        return known.get("folder") or _last_part(value)
-    return value
+        return redact(known.get("folder") or _last_part(value))
+    return redact(value)
 
 
 def _last_part(path: str) -> str:

@@ -63,5 +63,6 @@ def _examples(facts: Facts) -> str | None:
         return None
     columns = ["text", "second text"][: len(found[0][0])]
     labelled = all(label is not None for _, label in found)
-    rows = [[shown(t, 200) for t in texts.values()] + [shown(label)] * labelled for texts, label in found]
+    rows = [[*texts.values(), *([label] if labelled else [])] for texts, label in found]
+    rows = [[shown(cell, 200) for cell in row] for row in rows]
     return "Some validation rows:\n\n" + table(columns + ["label"] * labelled, rows, left=range(len(columns) + 1))

@@ -1,5 +1,6 @@
 """A card from its parts."""
 
+import shlex
 from pathlib import Path
 
 from hf_kit.card.evaluation import evaluation
@@ -31,12 +32,24 @@ def write_card(folder: Path, repo_id: str | None) -> str:
 
 def _again(facts: Facts, recipe: str) -> str:
     """How to check the model, train it further and train it anew."""
-    texts = "more.csv"
-    if facts.pipeline_tag == "image-classification":
-        texts = "a-folder"
-    commands = (
-        f"hf-kit evaluate {facts.repo} --test_file {texts}    # score it on rows of yours\n"
-        f"hf-kit train --model_name_or_path {facts.repo} --train_file {texts}    # train it further"
-    )
+    rows = "a-folder" if facts.pipeline_tag == "image-classification" else "more.csv"
+    commands = [
+        ("train it further", f"train --model_name_or_path {facts.repo} --train_file {rows}"),
+        ("score it on rows of yours", f"evaluate {facts.repo} --test_file {rows}"),
+    ]
+    if "id" in facts.data and facts.split and not facts.held_out(facts.split):
+        commands.append(("score it again as above", f"evaluate {facts.repo} {_published_split(facts)}"))
+    lines = "\n".join(f"# {what}\nhf-kit {command}" for what, command in commands)
     whole = folded("The recipe that trains it again", fenced(recipe, "yaml")) if recipe else None
-    return joined("## Go on from here", fenced(commands, "bash"), whole)
+    return joined("## Go on from here", fenced(lines, "bash"), whole)
+
+
+def _published_split(facts: Facts) -> str:
+    data = facts.data
+    flags = {
+        "dataset_name": data["id"],
+        "dataset_config_name": data.get("config"),
+        "dataset_revision": data.get("revision"),
+        "test_split_name": data["splits"].get(facts.split, facts.split),
+    }
+    return shlex.join(part for name, value in flags.items() if value for part in (f"--{name}", value))
