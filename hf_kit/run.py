@@ -29,6 +29,7 @@ from hf_kit.first_token import compute_first_token_alone
 from hf_kit.frozen_weights import frozen_linear_weights, weights_in
 from hf_kit.hub.access import Destination, check_access, create, default_name
 from hf_kit.machine_failures import told_by_its_process
+from hf_kit.origin import describe_origin
 from hf_kit.precision import DTYPES
 from hf_kit.progress import EvaluationLines, Progress
 from hf_kit.proof.reference import write_reference
@@ -122,7 +123,7 @@ def _train(arguments: Arguments, lock: RunLock) -> Path:
                     f"another process has finished this run in {folder} meanwhile; the same command shows it"
                 )
             if not (folder / run_folder.RUN).is_file():
-                write_run_facts(folder, arguments, task, parts)
+                write_run_facts(folder, arguments, task, prepared, parts)
             if destination:
                 create(destination, HUB_FLAG)
 
@@ -396,13 +397,14 @@ def make_trainer(arguments: Arguments, task: Task, model: Any, material: Materia
     return trainer
 
 
-def write_run_facts(folder: Path, arguments: Arguments, task: Task, parts: dict[str, Any]) -> None:
+def write_run_facts(folder: Path, arguments: Arguments, task: Task, prepared: Prepared, parts: dict[str, Any]) -> None:
     """`run.json` and `recipe.yaml`, before the first step."""
     facts = {
         "task": arguments.task_name,
         "state": task.state(),
         "precision": arguments.training.mixed_precision,
         "versions": versions(),
+        "origin": describe_origin(arguments, prepared.splits(), task.state()),
         "fingerprint": run_folder.fingerprint(parts),
         "fingerprint_of": parts,
     }

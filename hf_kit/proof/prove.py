@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from hf_kit.card.personal import looks_personal
 from hf_kit.proof import program
 from hf_kit.redaction import TOKEN_VARIABLES
 from hf_kit.run_folder import hash_file
@@ -36,7 +37,7 @@ def prove(staged: Path, reference: list[dict[str, Any]], task: Task, merged: Pat
     adapter = (staged / "adapter_config.json").is_file()
     config = json.loads((staged / (f"{CONFIG_FOLDER}/config.json" if adapter else "config.json")).read_text("utf-8"))
     own_code = bool(config.get("auto_map"))
-    example = min((row for row in reference), key=lambda row: len(str(row["inputs"])))
+    example = _example(reference)
     usage = task.usage(example["inputs"], own_code=own_code, adapter=adapter)
     largest = max(1.0, max(abs(value) for row in reference for value in _flat(row["output"])))
     names = task.label_names()
@@ -53,7 +54,7 @@ def prove(staged: Path, reference: list[dict[str, Any]], task: Task, merged: Pat
         "tolerance": largest * TOLERANCE[reference[0]["device"]],
         "names": None if names is None else {str(i): name for i, name in enumerate(names)},
         "usage": usage,
-        "answer": task.usage_answer(example["output"]),
+        "answer": None if example["output"] is None else task.usage_answer(example["output"]),
     }
     files = {str(p.relative_to(staged)): hash_file(p) for p in sorted(staged.rglob("*")) if p.is_file()}
     answer = _in_a_fresh_process(request)
@@ -108,6 +109,15 @@ def _in_a_fresh_process(request: dict[str, Any]) -> dict[str, Any]:
             detail = " ".join(str(reason).split())[:300]
         check = {"name": "runs", "passed": False, "detail": detail}
         return {"passed": False, "checks": [check], "usage_output": None, "seconds": None}
+
+
+def _example(reference: list[dict[str, Any]]) -> dict[str, Any]:
+    """The shortest row that may be seen by all, for the lines of the card; else one without an answer to expect."""
+    rows = sorted(reference, key=lambda row: len(str(row["inputs"])))
+    for row in rows:
+        if not any(looks_personal(str(value)) for value in row["inputs"].values()):
+            return row
+    return {"inputs": dict.fromkeys(rows[0]["inputs"], "a text of yours"), "output": None}
 
 
 def _flat(value: Any) -> list[float]:
