@@ -3,8 +3,8 @@
 import copy
 import dataclasses
 import platform
-from collections.abc import Callable
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from hf_kit.errors import UserError, nearest
 from hf_kit.first_token import compute_first_token_alone
 from hf_kit.frozen_weights import frozen_linear_weights, weights_in
 from hf_kit.hub.access import Destination, check_access, create, default_name
+from hf_kit.hub.continuous import ContinuousPush, refuse_unloadable
 from hf_kit.machine_failures import told_by_its_process
 from hf_kit.origin import describe_origin
 from hf_kit.precision import DTYPES
@@ -134,7 +135,7 @@ def _train(arguments: Arguments, lock: RunLock) -> Path:
         "layout": {"processes": arguments.training.world_size},
     }
     refuse_misfit(arguments.training.resume_from_checkpoint, folder, facts)
-    material = Material(prepared, checks, processor, inputs, begin, facts)
+    material = Material(prepared, checks, processor, inputs, begin, facts, destination)
 
     def train_one(arguments: Arguments, folder: Path) -> dict[str, Any]:
         return train_model(arguments, copy.deepcopy(task), copy.deepcopy(config), material, folder)
@@ -154,6 +155,17 @@ def _train(arguments: Arguments, lock: RunLock) -> Path:
     return folder
 
 
+@contextmanager
+def pushed_while_training(trainer: KitTrainer, task: Task, destination: Destination | None) -> Iterator[None]:
+    """Push what is saved while this lasts, where `--hub_strategy` asks for it."""
+    if destination is None or trainer.args.hub_strategy == "end" or not trainer.args.should_save:
+        yield
+        return
+    trainer.after_save = ContinuousPush(trainer, destination, task.label_names())
+    with closing(trainer.after_save):
+        yield
+
+
 def check_destination(arguments: Arguments) -> Destination | None:
     """Where the run is to be pushed, after the Hub was asked whether it may; None: nowhere.
 
@@ -165,6 +177,8 @@ def check_destination(arguments: Arguments) -> Destination | None:
         return None
     if training.hub_model_id is None and not arguments.is_set("output_dir"):
         raise UserError("--push_to_hub: to where? Give --hub_model_id OWNER/NAME")
+    if arguments.lora.use_peft and training.hub_strategy != "end":
+        refuse_unloadable(arguments.model.model_name_or_path)
     training.hub_model_id = training.hub_model_id or default_name(training.output_dir)
     found: list[Destination | None] = [None]
     if console.is_main_process():
@@ -182,6 +196,7 @@ class Material:
     Attributes:
         begin: makes the run folder; called when a model stands, so that one that cannot be made leaves nothing behind.
         facts: what every checkpoint says of the run.
+        destination: where the run is pushed.
     """
 
     prepared: Prepared
@@ -190,6 +205,7 @@ class Material:
     inputs: dict[str, Any]
     begin: Callable[[], None]
     facts: dict[str, Any]
+    destination: Destination | None
 
 
 def train_model(
@@ -230,7 +246,8 @@ def train_model(
 
     with told_by_its_process(arguments.training):
         console.heading("Training")
-        trained = fit(trainer, folder)
+        with pushed_while_training(trainer, task, material.destination):
+            trained = fit(trainer, folder)
         console.heading("Results")
         with one_clear_error("the results", folder):
             results = scoring.score(trainer, task, material.prepared, inputs, arguments, folder)

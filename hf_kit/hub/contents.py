@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from hf_kit.errors import UserError
@@ -73,8 +74,9 @@ def model_files(folder: Path, *, merge_lora: bool = False) -> Files:
 def adapter_files(folder: Path, config: str) -> Files:
     """An adapter and its tokenizer; `config`, as JSON, holds the labels of its model."""
     files = _matching(folder, (*ADAPTER, *PROCESSOR)) | {f"{CONFIG_FOLDER}/config.json": config.encode()}
+    own = own_model_types().get(json.loads(config)["model_type"])
     # Code is looked for at the top, also that of a configuration in a sub-folder.
-    return _without_paths(files | own_code(folder / MERGED))
+    return _without_paths(files | ({} if own is None else _code_of(own, Path(own.__file__).parent)))
 
 
 def base_on_the_hub(folder: Path) -> bool:
@@ -119,6 +121,10 @@ def own_code(folder: Path) -> Files:
     own = own_model_types().get(read_json(folder / "config.json").get("model_type")) if folder.is_dir() else None
     if own is None:
         return {}
+    return _code_of(own, folder)
+
+
+def _code_of(own: ModuleType, folder: Path) -> Files:
     names = {path.name for path in Path(own.__file__).parent.glob("*.py")} - {"__init__.py"}
     return {name: folder / name for name in sorted(names) if (folder / name).is_file()}
 
