@@ -149,12 +149,12 @@ def _check_pushing(arguments: Arguments) -> None:
         )
     if training.num_seeds > 1 and training.hub_strategy != "end":
         raise UserError(
-            f"--hub_strategy {training.hub_strategy} pushes a run while it trains, and --num_seeds trains "
+            f"--hub_strategy {training.hub_strategy.value} pushes a run while it trains, and --num_seeds trains "
             f"{training.num_seeds}, of which one will be kept; leave one of them out"
         )
     if training.save_strategy == "no" and training.hub_strategy != "end":
         raise UserError(
-            f"--hub_strategy {training.hub_strategy} pushes what is saved, and --save_strategy is no; leave one of "
+            f"--hub_strategy {training.hub_strategy.value} pushes what is saved, and --save_strategy is no; leave one of "
             "them out"
         )
 

@@ -15,7 +15,7 @@ from hf_kit.hub.contents import facts_of, model_files, stage
 from hf_kit.hub.push import examine, push_command, send, sizes
 from hf_kit.proof.prove import failure, is_proof_of, prove
 from hf_kit.proof.reference import read_reference
-from hf_kit.run_folder import CARD, MERGED, PROOF, hash_text, read_json, write_json, write_text
+from hf_kit.run_folder import CARD, MERGED, PROOF, PROOF_ROWS, hash_text, read_json, write_json, write_text
 from hf_kit.saved_run import open_task
 from hf_kit.tasks.task import Task
 
@@ -56,8 +56,8 @@ def publish(
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether a finished run has its proof and its card."""
-    return (folder / PROOF).is_file() and (folder / CARD).is_file()
+    """Whether a finished run has its proof and its card, or is too old to get them."""
+    return all((folder / name).is_file() for name in (PROOF, CARD)) or not (folder / PROOF_ROWS).is_file()
 
 
 def _prove(folder: Path, staged: Path, task: Task) -> dict[str, Any]:

@@ -62,8 +62,8 @@ class ContinuousPush:
         model = model_files(checkpoint) if config is None else adapter_files(checkpoint, config)
         card = (
             f"---\nlibrary_name: {'transformers' if config is None else 'peft'}\ntags:\n- hf_kit\n---\n\n"
-            f"This model is being trained: step {step:,} of {max_steps:,}. It has not been scored, and nothing of it is "
-            "proven yet.\n"
+            f"This model is being trained: step {step:,} of {max_steps:,}. It has not been scored, and nothing of it "
+            "is proven yet.\n"
         )
         stage(model | facts_of(self.folder, published_recipe(self.folder)) | {CARD: card.encode()}, staged)
         for one in dict.fromkeys((step, best)) if self.with_state else ():

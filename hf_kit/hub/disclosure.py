@@ -37,7 +37,7 @@ TOKENS = {
 PATHS = {
     "home folder": r"(?:/home/|/Users/|[A-Za-z]:\\+Users\\+)[\w.-]+|(?<![\w/.])/root/\w|(?<![\w/])~[\w-]*/[\w.-]+",
     "path of a machine": r"(?<![\w/.:*<])/(?:tmp|mnt|media|scratch|workspace|work|data|var|opt|srv|private)/[\w.-]+"
-    r"|\bfile://|\\\\[\w.-]+\\\w|\b[A-Za-z]:\\+\w",
+    r"|\bfile://|\\{2,4}[\w.-]+\\{1,2}\w|\b[A-Za-z]:\\+\w",
 }
 PEOPLE = {
     "e-mail address": r"\b[\w.+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}\b",
