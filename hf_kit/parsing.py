@@ -154,8 +154,8 @@ def _check_pushing(arguments: Arguments) -> None:
         )
     if training.save_strategy == "no" and training.hub_strategy != "end":
         raise UserError(
-            f"--hub_strategy {training.hub_strategy.value} pushes what is saved, and --save_strategy is no; leave one of "
-            "them out"
+            f"--hub_strategy {training.hub_strategy.value} pushes what is saved, and --save_strategy is no; leave one "
+            "of them out"
         )
 
 
