@@ -7,7 +7,6 @@ import select
 import signal
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO
 
 from hf_kit import __version__, console
@@ -193,19 +192,10 @@ def push(argv: list[str]) -> None:
     )
     parser.error = lambda message: _argument_error(message, "push")
     flags = parser.parse_args(argv)
-    folder = Path(flags.run).expanduser()
-    if not folder.is_dir():
-        raise UserError(f"there is no run folder {flags.run}")
 
-    from hf_kit.hub.access import check_access
-    from hf_kit.publishing import publish
-    from hf_kit.saved_run import find_run
+    from hf_kit.publishing import push_run
 
-    find_run(flags.run)
-    if flags.merge_lora and not (folder / "adapter_config.json").is_file():
-        raise UserError(f"--merge_lora: {folder} is no LoRA run; leave the flag out")
-    destination = check_access(flags.repo, "hf-kit push", private=flags.private or None, revision=flags.revision)
-    publish(folder, destination, merge_lora=flags.merge_lora, flag="hf-kit push")
+    push_run(flags.run, flags.repo, private=flags.private or None, revision=flags.revision, merge_lora=flags.merge_lora)
 
 
 def verify(argv: list[str]) -> int:

@@ -10,13 +10,13 @@ from typing import Any
 from hf_kit import console
 from hf_kit.card import published_recipe, write_card
 from hf_kit.errors import UserError
-from hf_kit.hub.access import Destination
+from hf_kit.hub.access import Destination, check_access
 from hf_kit.hub.contents import facts_of, model_files, stage
 from hf_kit.hub.push import examine, push_command, send, sizes
 from hf_kit.proof.prove import failure, is_proof_of, prove
 from hf_kit.proof.reference import read_reference
 from hf_kit.run_folder import CARD, MERGED, PROOF, PROOF_ROWS, hash_text, read_json, write_json, write_text
-from hf_kit.saved_run import open_task
+from hf_kit.saved_run import find_run, open_task
 from hf_kit.tasks.task import Task
 
 STAGED = ".publish-"
@@ -53,6 +53,24 @@ def publish(
                 raise
             raise UserError(f"{reason}. The run in {folder} is whole; to push it then: {later}") from reason
         console.say(f"pushed: {commit}")
+
+
+def push_run(
+    name: str, repo_id: str, *, private: bool | None = None, revision: str | None = None, merge_lora: bool = False
+) -> None:
+    """Push the finished run in the folder `name`; see `check_access` for the rest.
+
+    Raises:
+        UserError: there is no such run, it may not be pushed there, or see `publish`.
+    """
+    folder, what = Path(name).expanduser(), "hf-kit push"
+    if not folder.is_dir():
+        raise UserError(f"{what}: there is no run folder {name}")
+    find_run(name)
+    if merge_lora and not (folder / "adapter_config.json").is_file():
+        raise UserError(f"--merge_lora: {folder} is no LoRA run; leave the flag out")
+    destination = check_access(repo_id, what, private=private, revision=revision)
+    publish(folder, destination, merge_lora=merge_lora, flag=what)
 
 
 def is_complete(folder: Path) -> bool:

@@ -491,7 +491,8 @@ def save(
         model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
         write_reference(folder, model, task, trainer.processing_class, prepared)
     if arguments.lora.use_peft and console.is_main_process():
-        lora.finish_adapter_folder(folder, head)
+        commit = trainer.facts["fingerprint_of"]["checkpoint"].partition("@")[2]  # none of a folder's
+        lora.finish_adapter_folder(folder, head, commit or None)
         merged = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
         merged.save_pretrained(folder / run_folder.MERGED)
         trainer.processing_class.save_pretrained(folder / run_folder.MERGED)
