@@ -1,9 +1,10 @@
 """A finished run, or a checkpoint of one in training, to the Hub: staged, examined, then sent in one commit."""
 
 import shlex
+from fnmatch import fnmatch
 from pathlib import Path
 
-from huggingface_hub import HfApi
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 from hf_kit.errors import UserError
 from hf_kit.hub.access import Destination, create, told
@@ -23,9 +24,10 @@ def examine(staged: Path, labels: list[str] | None) -> None:
 
 
 def send(staged: Path, destination: Destination, message: str, flag: str, managed: tuple[str, ...] = MANAGED) -> str:
-    """Make `destination` hold the files of `staged`, in one commit; what it held of the same kinds before is replaced.
+    """Make `destination` hold the files of `staged`; what it held of the same kinds before is replaced.
 
-    Sent again, nothing changes and nothing is sent. Files of other names on the Hub stay.
+    In one commit, so that nobody loads half a model (`HfApi.upload_folder` may make several). Sent again, nothing
+    changes and nothing is sent. Files of other names on the Hub stay.
 
     Returns:
         the commit's address.
@@ -34,17 +36,19 @@ def send(staged: Path, destination: Destination, message: str, flag: str, manage
         UserError: the Hub refuses or cannot be reached, after several tries.
     """
     create(destination, flag)
-    commit = told(
-        f"{flag} {destination.repo_id}",
-        lambda: HfApi().upload_folder(
-            repo_id=destination.repo_id,
-            folder_path=staged,
-            revision=destination.revision,
-            commit_message=message,
-            delete_patterns=list(managed),
-        ),
-    )
-    return commit.commit_url
+    api, repo, revision = HfApi(), destination.repo_id, destination.revision
+    names = sorted(str(path.relative_to(staged)) for path in staged.rglob("*") if path.is_file())
+
+    def commit() -> str:
+        left = set(api.list_repo_files(repo, revision=revision)) - set(names)
+        old = sorted(name for name in left if any(fnmatch(name, pattern) for pattern in managed))
+        operations = [
+            *(CommitOperationAdd(path_in_repo=name, path_or_fileobj=staged / name) for name in names),
+            *(CommitOperationDelete(path_in_repo=name) for name in old),
+        ]
+        return api.create_commit(repo, operations, commit_message=message, revision=revision).commit_url
+
+    return told(f"{flag} {repo}", commit)
 
 
 def push_command(folder: Path, destination: Destination, *, merge_lora: bool = False) -> str:

@@ -8,10 +8,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from huggingface_hub.errors import HfHubHTTPError
-
 from hf_kit import console
-from hf_kit.hub_errors import is_of_the_network
+from hf_kit.hub_errors import http_error, is_no_hubs_answer, is_of_the_network
 
 T = TypeVar("T")
 # Seconds before the second try, the third, and so on.
@@ -42,15 +40,15 @@ def _pause(reason: Exception, wait: float | None) -> float | None:
     """Seconds until the next try; None: no other."""
     if wait is None:
         return None
-    if isinstance(reason, HfHubHTTPError) and reason.response is not None:
-        if reason.response.status_code not in MOMENTARY:
+    answer = http_error(reason)
+    if answer:
+        if answer.response.status_code not in MOMENTARY:
             return None
-        asked = reason.response.headers.get("Retry-After", "")
+        asked = answer.response.headers.get("Retry-After", "")
         return min(max(wait, float(asked)), LONGEST) if asked.isdecimal() else wait
-    return wait if is_of_the_network(reason) else None
+    return wait if is_of_the_network(reason) or is_no_hubs_answer(reason) else None
 
 
 def _short(reason: Exception) -> str:
-    if isinstance(reason, HfHubHTTPError) and reason.response is not None:
-        return f"HTTP {reason.response.status_code}"
-    return type(reason).__name__
+    answer = http_error(reason)
+    return f"HTTP {answer.response.status_code}" if answer else type(reason).__name__
