@@ -78,6 +78,8 @@ def _train(arguments: Arguments, lock: RunLock) -> Path:
     config = settings.settle_settings(arguments)
     fresh = arguments.model.model_name_or_path is None
     task.check_model(arguments.model, config, fresh=fresh)
+    if destination and arguments.lora.use_peft and arguments.training.hub_strategy != "end":
+        refuse_unloadable(arguments.model.model_name_or_path, config.model_type)
     empty = backbone.empty_model(arguments.model, config, task.auto_class)
     if empty and arguments.lora.use_peft:
         lora.add_lora(empty, arguments.lora, task.peft_task_type)
@@ -177,8 +179,6 @@ def check_destination(arguments: Arguments) -> Destination | None:
         return None
     if training.hub_model_id is None and not arguments.is_set("output_dir"):
         raise UserError("--push_to_hub: to where? Give --hub_model_id OWNER/NAME")
-    if arguments.lora.use_peft and training.hub_strategy != "end":
-        refuse_unloadable(arguments.model.model_name_or_path)
     training.hub_model_id = training.hub_model_id or default_name(training.output_dir)
     found: list[Destination | None] = [None]
     if console.is_main_process():
@@ -492,7 +492,8 @@ def save(
         write_reference(folder, model, task, trainer.processing_class, prepared)
     if arguments.lora.use_peft and console.is_main_process():
         commit = trainer.facts["fingerprint_of"]["checkpoint"].partition("@")[2]  # none of a folder's
-        lora.finish_adapter_folder(folder, head, commit or None)
+        named = arguments.model.model_revision not in (None, "main")
+        lora.finish_adapter_folder(folder, head, commit=commit or None, named=named)
         merged = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
         merged.save_pretrained(folder / run_folder.MERGED)
         trainer.processing_class.save_pretrained(folder / run_folder.MERGED)

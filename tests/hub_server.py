@@ -426,6 +426,7 @@ def connect(monkeypatch: Any, server: HubServer, *, token: str | None = WRITE) -
     }.items():
         monkeypatch.setattr(constants, name, value)
     monkeypatch.setattr("huggingface_hub.hf_api.api.endpoint", server.url)
+    monkeypatch.setattr("transformers.utils.hub._hf_api", None)  # one client for all, with the address it was made with
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(cache / "modules"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     monkeypatch.delenv("HF_TOKEN", raising=False)

@@ -183,8 +183,10 @@ STAGES = {
 KINDS = [401, 403, 404, 409, 429, 500, 502, 503, 504, "cut", "garbage"]
 
 
-@pytest.mark.parametrize("times", [1, None])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.slow), None])
+@pytest.mark.parametrize(
+    "kind", [k if k in ("cut", "garbage", 403, 503) else pytest.param(k, marks=pytest.mark.slow) for k in KINDS]
+)
 @pytest.mark.parametrize("where", STAGES)
 def test_every_fault_ends_in_success_or_in_one_clear_error(where, kind, times, hub, run, capsys, monkeypatch):
     import huggingface_hub.utils._http as client

@@ -16,7 +16,7 @@ from hf_kit.cli import main
 
 TEXTS = ["a lovely film", "the rude waiter and the cold room on the very slow box", "happy"]
 QUICK = ("--baselines=False", "--disable_tqdm=True", "--max_steps=1", "--max_length=32", "--vocab_size=200")
-FAST = ("hf_kit_lstm", "bert", "llama")
+FAST = ("hf_kit_lstm", "bert")
 # What a stranger does: no kit, the network of this machine alone.
 STRANGER = """
 import json, sys
@@ -76,13 +76,16 @@ def test_there_and_back(family, hub, capsys):
     assert logits("me/s").shape == (3, 3)
     assert torch.equal(logits("me/s"), logits("stars"))
 
-    # LoRA on it: the adapter alone goes up, for its base is there.
+    # LoRA on it: the adapter alone goes up, for its base is there; but a model of ours goes up merged.
     lora = ("--model_name_or_path=me/base", "--use_peft", "--lora_r=4", "--train_file=stars.csv")
     train(*lora, "--output_dir=lora", *push, "--hub_model_id=me/adapter")
     there = set(hub.files("me/adapter"))
-    assert {"adapter_model.safetensors", "adapter_config.json", "config/config.json"} <= there
-    assert not {"model.safetensors", "config.json"} & there
-    assert json.loads(hub.files("me/adapter")["adapter_config.json"])["base_model_name_or_path"] == "me/base"
+    adapter, whole = {"adapter_model.safetensors", "adapter_config.json"}, {"model.safetensors", "config.json"}
+    if family == "hf_kit_lstm":
+        assert whole <= there and not adapter & there
+    else:
+        assert adapter | {"config/config.json"} <= there and not whole & there
+        assert json.loads(hub.files("me/adapter")["adapter_config.json"])["base_model_name_or_path"] == "me/base"
     for pulled, own in zip(predicted("me/adapter", capsys), predicted("lora", capsys), strict=True):
         assert pulled["scores"] == pytest.approx(own["scores"], abs=1e-5)
 
@@ -93,7 +96,7 @@ def test_there_and_back(family, hub, capsys):
 
 
 @pytest.mark.proof
-@pytest.mark.parametrize("family", ["hf_kit_lstm", "bert"])
+@pytest.mark.parametrize("family", ["hf_kit_lstm", pytest.param("bert", marks=pytest.mark.slow)])
 def test_a_stranger_uses_what_was_pushed(family, hub, tmp_path):
     write_csv(Path("reviews.csv"), reviews(60))
     push = ("--push_to_hub", "--learning_rate=1e-2", "--train_file=reviews.csv")

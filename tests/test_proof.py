@@ -83,6 +83,7 @@ def test_a_whole_model_is_proven_and_only_its_very_files(staged):
     assert not is_proof_of(proof, staged)
 
 
+QUICK = ("other weights", "code that needs the kit")
 BROKEN = {
     "other weights": (
         lambda staged: edit_weights(staged, lambda w: w["classifier.bias"].add_(0.01)),
@@ -103,7 +104,9 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("case", BROKEN)
+@pytest.mark.parametrize(
+    "case", [case if case in QUICK else pytest.param(case, marks=pytest.mark.slow) for case in BROKEN]
+)
 def test_what_does_not_work_elsewhere_is_found(case, staged):
     spoil, check = BROKEN[case]
     spoil(staged)

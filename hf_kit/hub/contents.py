@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from hf_kit.errors import UserError
@@ -54,17 +53,20 @@ def model_files(folder: Path, *, merge_lora: bool = False) -> Files:
     """The model of a run folder as it is published: by name in the repository the file, or its bytes.
 
     An adapter whose base is on the Hub goes as an adapter; one whose base is a folder of this machine, which nobody
-    else has, as the merged model.
+    else has, as the merged model. So does one on a model of ours: its base's code would have to be run to prove it, and
+    the whole is hardly larger.
 
     Raises:
         UserError: the folder lacks a part.
     """
-    if (folder / "adapter_config.json").is_file() and not merge_lora and base_on_the_hub(folder):
-        merged_config = folder / MERGED / "config.json"
-        _must_be_there(folder, [*ADAPTER, f"{MERGED}/config.json"])
-        return adapter_files(folder, merged_config.read_text(encoding="utf-8"))
-    source = folder / MERGED if (folder / "adapter_config.json").is_file() else folder
+    is_adapter = (folder / "adapter_config.json").is_file()
+    source = folder / MERGED if is_adapter else folder
     _must_be_there(source, ["config.json"])
+    if is_adapter and not merge_lora and read_json(folder / "adapter_config.json").get("base_model_name_or_path"):
+        config = (source / "config.json").read_text(encoding="utf-8")
+        if json.loads(config).get("model_type") not in own_model_types():
+            _must_be_there(folder, [*ADAPTER])
+            return adapter_files(folder, config)
     files = _matching(source, ("config.json", *WEIGHTS, *PROCESSOR))
     if not any(name.endswith(".safetensors") for name in files):
         raise UserError(f"{source} holds no weights (model.safetensors); restore them, or train again")
@@ -74,14 +76,7 @@ def model_files(folder: Path, *, merge_lora: bool = False) -> Files:
 def adapter_files(folder: Path, config: str) -> Files:
     """An adapter and its tokenizer; `config`, as JSON, holds the labels of its model."""
     files = _matching(folder, (*ADAPTER, *PROCESSOR)) | {f"{CONFIG_FOLDER}/config.json": config.encode()}
-    own = own_model_types().get(json.loads(config)["model_type"])
-    # Code is looked for at the top, also that of a configuration in a sub-folder.
-    return _without_paths(files | ({} if own is None else _code_of(own, Path(own.__file__).parent)))
-
-
-def base_on_the_hub(folder: Path) -> bool:
-    """Whether an adapter's base is a name of the Hub (`finish_adapter_folder` keeps no other)."""
-    return bool(read_json(folder / "adapter_config.json").get("base_model_name_or_path"))
+    return _without_paths(files)
 
 
 def facts_of(folder: Path, recipe: str) -> Files:
@@ -118,13 +113,9 @@ def stage(files: Mapping[str, Path | bytes], target: Path) -> Path:
 
 def own_code(folder: Path) -> Files:
     """The code of a model of ours that lies beside its weights; of no other model any code is published."""
-    own = own_model_types().get(read_json(folder / "config.json").get("model_type")) if folder.is_dir() else None
+    own = own_model_types().get(read_json(folder / "config.json").get("model_type"))
     if own is None:
         return {}
-    return _code_of(own, folder)
-
-
-def _code_of(own: ModuleType, folder: Path) -> Files:
     names = {path.name for path in Path(own.__file__).parent.glob("*.py")} - {"__init__.py"}
     return {name: folder / name for name in sorted(names) if (folder / name).is_file()}
 

@@ -20,6 +20,7 @@ from hf_kit.errors import UserError
 from hf_kit.hub.access import Destination
 from hf_kit.hub.contents import MANAGED, Files, adapter_files, facts_of, model_files, stage
 from hf_kit.hub.push import examine, send
+from hf_kit.models import own_model_types
 from hf_kit.run_folder import CARD
 
 LAST = "last-checkpoint"
@@ -88,10 +89,11 @@ def _whole(checkpoint: Path) -> Files:
     return {name: checkpoint / name for name in names}
 
 
-def refuse_unloadable(base: str) -> None:
-    """Raises: UserError: checkpoints of an adapter whose base is a folder of this machine, which nobody else has."""
-    if Path(base).expanduser().exists():
+def refuse_unloadable(base: str, model_type: str) -> None:
+    """Raises: UserError: checkpoints of an adapter that would be published merged (see `model_files`)."""
+    if Path(base).expanduser().exists() or model_type in own_model_types():
         raise UserError(
-            f"--hub_strategy: the base {base} is a folder of this machine, so nobody could load its adapter from the "
-            "Hub; leave --hub_strategy at end: the merged model is pushed when the run is finished"
+            f"--hub_strategy: the adapter of {base} cannot be published alone, for its base is a folder of this "
+            "machine or a model with code of its own; leave --hub_strategy at end: the merged model is pushed when the "
+            "run is finished"
         )

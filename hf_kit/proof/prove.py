@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import constants
+
 from hf_kit.card.personal import looks_personal
 from hf_kit.proof import program
 from hf_kit.redaction import TOKEN_VARIABLES
@@ -90,6 +92,7 @@ def _in_a_fresh_process(request: dict[str, Any]) -> dict[str, Any]:
         environment = {k: v for k, v in os.environ.items() if k not in left_out and not k.startswith("PYTHON")}
         environment |= {
             "HF_HUB_OFFLINE": "1",
+            "HF_HUB_CACHE": constants.HF_HUB_CACHE,
             "HF_MODULES_CACHE": str(scratch / "modules"),
             "CUDA_VISIBLE_DEVICES": "",
             "TOKENIZERS_PARALLELISM": "false",
