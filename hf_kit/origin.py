@@ -150,8 +150,8 @@ def _said_by_its_card(name: str, revision: str | None) -> dict[str, Any]:
     except Exception:  # no card, none to be had, none that can be read: nothing is known
         return {}
     out = {key: said[key] for key in ("license", "license_name", "license_link") if isinstance(said.get(key), str)}
-    languages = said.get("language") or []
-    languages = [code for code in ([languages] if isinstance(languages, str) else languages) if isinstance(code, str)]
+    named = said.get("language")
+    languages = [code for code in (named if isinstance(named, list) else [named]) if isinstance(code, str)]
     return out | ({"language": languages} if languages else {})
 
 
