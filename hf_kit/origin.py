@@ -70,7 +70,7 @@ def languages_of(texts: list[str]) -> list[str]:
     words = re.findall(r"[a-z]+", all_others.lower())
     english = (
         len(words) >= 20
-        and _share("A-Za-z", all_others) > 0.98
+        and _share("A-Za-z", all_others) > 0.95
         and sum(word in ENGLISH for word in words) > 0.08 * len(words)
     )
     known = len(chinese) + len(others)
