@@ -70,7 +70,7 @@ def languages_of(texts: list[str]) -> list[str]:
     words = re.findall(r"[a-z]+", all_others.lower())
     english = (
         len(words) >= 20
-        and _share("A-Za-z", all_others) > 0.98
+        and _share("A-Za-z", all_others) > 0.95
         and sum(word in ENGLISH for word in words) > 0.08 * len(words)
     )
     known = len(chinese) + len(others)
@@ -150,8 +150,8 @@ def _said_by_its_card(name: str, revision: str | None) -> dict[str, Any]:
     except Exception:  # no card, none to be had, none that can be read: nothing is known
         return {}
     out = {key: said[key] for key in ("license", "license_name", "license_link") if isinstance(said.get(key), str)}
-    languages = said.get("language") or []
-    languages = [code for code in ([languages] if isinstance(languages, str) else languages) if isinstance(code, str)]
+    named = said.get("language")
+    languages = [code for code in (named if isinstance(named, list) else [named]) if isinstance(code, str)]
     return out | ({"language": languages} if languages else {})
 
 

@@ -137,11 +137,11 @@ def test_an_adapter_on_a_base_of_the_hub_says_so(tmp_path):
 @pytest.mark.parametrize(
     ("base", "wanted"),
     [
-        ({"license": "llama9"}, {"license": "other", "license_name": "llama9"}),
+        ({"license": "Llama 9"}, {"license": "other", "license_name": "llama-9"}),
         ({"license": "unknown"}, {}),
         (
-            {"license": "other", "license_name": "x", "license_link": "LICENSE"},
-            {"license": "other", "license_name": "x"},
+            {"license": "other", "license_name": "My X_1.0", "license_link": "LICENSE"},
+            {"license": "other", "license_name": "my-x-1.0"},
         ),
         (
             {"license": "other", "license_name": "x", "license_link": "https://x.example/l"},
@@ -242,6 +242,7 @@ def test_a_baseline_that_wins_is_said_plainly(tmp_path):
         "On 1,000 test rows its accuracy is 0.900; majority class 0.500 and TF-IDF + logistic regression 0.800." in card
     )
     assert "| **this model** | **0.900** |" in card
+    assert "**A plain baseline wins.**" in write_card(make_run(tmp_path / "drawn", accuracy=0.8, baseline=0.8), "me/x")
 
 
 def test_a_lower_error_is_the_better_one(tmp_path):
@@ -387,7 +388,7 @@ def test_an_example_that_looks_personal_is_replaced_in_the_proofs_lines(tmp_path
 
 
 def test_examples_are_of_all_labels_and_none_looks_personal(tmp_path):
-    texts = ["see you at http://x.example", "call 0770 900 1234", "me@x.example", "x" * 200, "ok", "one fine day"]
+    texts = ["see you at http://x.example", "call 0770 900 1234", "me@x.example", "so " * 60, "ok", "one fine day"]
     rows = [{"inputs": {"text": text}, "label": "ham"} for text in texts]
     rows += [{"inputs": {"text": f"ham number {word}"}, "label": "ham"} for word in ("two", "three", "four", "five")]
     rows += [{"inputs": {"text": "win a prize"}, "label": 1}]
@@ -397,6 +398,13 @@ def test_examples_are_of_all_labels_and_none_looks_personal(tmp_path):
     assert [row["text"] for row in widget] == ["one fine day", "win a prize", "ham number two", "ham number three"]
     assert [row["example_title"] for row in widget] == ["ham", "spam", "ham", "ham"]
     assert "| win a prize | spam |" in card
+    names = tuple("abcdef")
+    rows = [{"inputs": {"text": f"{name} is a letter " + "and so on " * 11}, "label": name} for name in names]
+    card = write_card(make_run(tmp_path / "six", names, rows=rows), "me/x")
+    assert [row["example_title"] for row in ModelCard(card).data.to_dict()["widget"]] == list("abcd")
+    assert (
+        card.count("and so on and so on and so on and so on and so on and so on and so on and so on") == 8
+    )  # unbroken
 
 
 def test_pairs_have_examples_in_the_card_and_none_in_the_widget(tmp_path):

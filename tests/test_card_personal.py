@@ -21,6 +21,7 @@ from hf_kit.card.personal import looks_personal
         "my token is hf_abcdefghijklmnopqrst",
         "key AKIAIOSFODNN7EXAMPLE",
         "sk-proj-abcdefghij0123456789",
+        "the word is QWERTYUIOPASDFGHJKLZXCVBNMQWERTYUIOP",
         "in /home/jane/data",
         "in C:\\Users\\jane",
         "on \\\\server\\share",

@@ -25,7 +25,7 @@ def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
 
 
-def shown(text: str, most: int = 80) -> str:
+def shown(text: str, most: int = 60) -> str:
     """`text` as it can stand anywhere within a line of Markdown, in a table's cell too; `(empty)` where nothing is."""
     return FIRST.sub(_entities, SPECIAL.sub(_entities, shortened(cleaned(text) or "(empty)", most)))
 

@@ -1,5 +1,6 @@
 """The licence that a card may name: the Hub refuses a card whose `license` it does not know."""
 
+import re
 from typing import Any
 
 # huggingface.co/docs/hub/repositories-licenses
@@ -25,8 +26,13 @@ def license_of(base: dict[str, Any]) -> dict[str, str]:
         return {}
     out = {"license": name}
     if name not in KNOWN:
-        out = {"license": "other", "license_name": name}
+        out = {"license": "other", "license_name": _slug(name)}
     elif base.get("license_name"):
-        out["license_name"] = base["license_name"]
+        out["license_name"] = _slug(base["license_name"])
     link = base.get("license_link", "")
     return out | ({"license_link": link} if link.startswith("https://") else {})
+
+
+def _slug(name: str) -> str:
+    """A name as the Hub writes it: lower case, no spaces."""
+    return re.sub(r"[^a-z0-9.-]+", "-", name.lower()).strip("-") or "unnamed"
