@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -405,6 +406,14 @@ def test_examples_are_of_all_labels_and_none_looks_personal(tmp_path):
     assert (
         card.count("and so on and so on and so on and so on and so on and so on and so on and so on") == 8
     )  # unbroken
+
+
+def test_a_long_sentence_takes_no_time(tmp_path):
+    rows = [{"inputs": {"text": "abcdefghij " * 12 + end}, "label": "ham"} for end in ("!", "。", '"')]
+    folder = make_run(tmp_path / "run", rows=rows)
+    began = time.monotonic()
+    assert len(ModelCard(write_card(folder, "me/x")).data.to_dict()["widget"]) == 3
+    assert time.monotonic() - began < 2  # a pattern that tries all ways to part the words would take years
 
 
 def test_pairs_have_examples_in_the_card_and_none_in_the_widget(tmp_path):
