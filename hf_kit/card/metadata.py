@@ -22,7 +22,7 @@ ORDER = (
     "language license license_name license_link library_name pipeline_tag tags datasets base_model "
     "base_model_relation metrics widget model-index"
 ).split()
-PLAIN = re.compile(r"[A-Za-z][A-Za-z_]*(?:[./ -]?[A-Za-z0-9_]+)*")
+PLAIN = re.compile(r"[A-Za-z](?:[A-Za-z0-9_./ -]*[A-Za-z0-9_])?")
 NOT_STRINGS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}  # to one reader or the other
 
 

@@ -9,6 +9,7 @@ from hf_kit.card.markdown import fenced, joined
 from hf_kit.card.personal import looks_personal
 
 REPO = re.compile(r"(?<=[\"'])REPO(?=[\"'])")  # where the repository's name goes in the proof's lines
+LONG_NUMBER = re.compile(r"\d+\.\d{4,}(?:e-?\d+)?")
 RUN = "A fresh process has run these lines ([proof](#proof))"
 YOURS = "a text of yours"
 
@@ -35,7 +36,8 @@ def _proven(facts: Facts) -> tuple[str, str] | None:
     if looks_personal(code.rpartition("\n")[2]):
         return _with_another_example(code), f"{RUN}, on another text."
     if output is not None:
-        code += f"\n# {shortened(cleaned(REPO.sub(facts.repo, str(output))), 110)}"
+        said = LONG_NUMBER.sub(lambda found: f"{float(found[0]):.3f}", REPO.sub(facts.repo, str(output)))
+        code += f"\n# {shortened(cleaned(said), 110)}"
     return code, f"{RUN}."
 
 
