@@ -78,7 +78,7 @@ def prove(request: dict[str, Any], checks: Checks) -> dict[str, Any]:
         names = {str(k): v for k, v in model.config.id2label.items()}
         checks.note("same_label_names", names == request["names"], f"{len(names)} labels by name")
     if request["merged"]:
-        merged = ANSWERS[request["kind"]](_load(request | {"folder": request["merged"], "config": None}, seed=1), batch)
+        merged = ANSWERS[request["kind"]](_load(request | {"folder": request["merged"], "base": None}, seed=1), batch)
         difference = (merged - outputs).abs().max().item()
         checks.note(
             "merged_adapter_agrees",
@@ -94,13 +94,17 @@ def _load(request: dict[str, Any], seed: int) -> Any:
 
     torch.manual_seed(seed)
     auto_class = getattr(transformers, request["auto_class"])
-    trust = {"trust_remote_code": True} if request["remote_code"] else {}
-    config = {}
-    if request["config"]:
-        config = {
-            "config": transformers.AutoConfig.from_pretrained(request["folder"], subfolder=request["config"], **trust)
-        }
-    return auto_class.from_pretrained(request["folder"], dtype=torch.float32, **config, **trust).eval()
+    if request["base"] is None:
+        trust = {"trust_remote_code": True} if request["remote_code"] else {}
+        return auto_class.from_pretrained(request["folder"], dtype=torch.float32, **trust).eval()
+    from peft import PeftModel
+
+    name, revision = request["base"]
+    config = transformers.AutoConfig.from_pretrained(request["folder"], subfolder=request["config"])
+    base = auto_class.from_pretrained(
+        name, revision=revision, config=config, ignore_mismatched_sizes=True, dtype=torch.float32
+    )
+    return PeftModel.from_pretrained(base, request["folder"]).eval()
 
 
 def _text_inputs(request: dict[str, Any]) -> tuple[dict[str, Any], tuple[bool, str]]:

@@ -16,7 +16,7 @@ from hf_kit.proof import program
 from hf_kit.redaction import TOKEN_VARIABLES
 from hf_kit.run_folder import hash_file
 from hf_kit.tasks.task import Task
-from hf_kit.usage import CONFIG_FOLDER
+from hf_kit.usage import CONFIG_FOLDER, Base
 
 # How far outputs may lie from the trained model's: sums are taken in another order on another device or another number
 # of threads. Relative to the largest output.
@@ -36,11 +36,11 @@ def prove(staged: Path, reference: list[dict[str, Any]], task: Task, merged: Pat
         `passed`, `checks` (each with `name`, `passed`, `detail`), `usage` and `usage_output`, `files` (the sha256 of
         each), `python`, `seconds`, `date`.
     """
-    adapter = (staged / "adapter_config.json").is_file()
-    config = json.loads((staged / (f"{CONFIG_FOLDER}/config.json" if adapter else "config.json")).read_text("utf-8"))
+    base = _base(staged)
+    config = json.loads((staged / (f"{CONFIG_FOLDER}/config.json" if base else "config.json")).read_text("utf-8"))
     own_code = bool(config.get("auto_map"))
     example = _example(reference)
-    usage = task.usage(example["inputs"], own_code=own_code, adapter=adapter)
+    usage = task.usage(example["inputs"], own_code=own_code, base=base)
     largest = max(1.0, max(abs(value) for row in reference for value in _flat(row["output"])))
     names = task.label_names()
     request = {
@@ -48,8 +48,9 @@ def prove(staged: Path, reference: list[dict[str, Any]], task: Task, merged: Pat
         "kind": task.proof_kind,
         "auto_class": task.auto_class.__name__,
         "remote_code": own_code,
-        "config": CONFIG_FOLDER if adapter else None,
-        "merged": merged.resolve().as_posix() if adapter and merged else None,
+        "config": CONFIG_FOLDER if base else None,
+        "base": base,
+        "merged": merged.resolve().as_posix() if base and merged else None,
         "rows": [row["inputs"] for row in reference],
         "ids": [row["ids"] for row in reference],
         "outputs": [row["output"] for row in reference],
@@ -112,6 +113,14 @@ def _in_a_fresh_process(request: dict[str, Any]) -> dict[str, Any]:
             detail = " ".join(str(reason).split())[:300]
         check = {"name": "runs", "passed": False, "detail": detail}
         return {"passed": False, "checks": [check], "usage_output": None, "seconds": None}
+
+
+def _base(staged: Path) -> Base | None:
+    """Of an adapter."""
+    if not (staged / "adapter_config.json").is_file():
+        return None
+    config = json.loads((staged / "adapter_config.json").read_text("utf-8"))
+    return Base(config["base_model_name_or_path"], config.get("revision"))
 
 
 def _example(reference: list[dict[str, Any]]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from hf_kit.data import DataChecks
 from hf_kit.data.streamed_rows import StreamedRows
 from hf_kit.errors import UserError
 from hf_kit.streaming import TokenizedStream
+from hf_kit.usage import Base
 
 
 @dataclass
@@ -195,7 +196,7 @@ class Task(ABC):
         """The names of the model's labels in their order; None where it has none."""
 
     @abstractmethod
-    def usage(self, row: dict[str, Any], *, own_code: bool, adapter: bool) -> str:
+    def usage(self, row: dict[str, Any], *, own_code: bool, base: Base | None) -> str:
         """Lines of Python with which others use the model on the input `row` (see `usage.py`)."""
 
     @abstractmethod

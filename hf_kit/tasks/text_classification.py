@@ -52,7 +52,7 @@ from hf_kit.models import own_model_types
 from hf_kit.streaming import TokenizedStream
 from hf_kit.tasks.task import Prepared, Task
 from hf_kit.tokenizer_training import in_the_class_that_loads, train_tokenizer
-from hf_kit.usage import classifier_usage
+from hf_kit.usage import Base, classifier_usage
 from hf_kit.vector_file import VectorFile
 from hf_kit.windows import windows_note
 
@@ -463,7 +463,7 @@ class TextClassification(Task):
     def label_names(self) -> list[str] | None:
         return None if self.mapping.problem_type == "regression" else self.mapping.names
 
-    def usage(self, row: dict[str, str], *, own_code: bool, adapter: bool) -> str:
+    def usage(self, row: dict[str, str], *, own_code: bool, base: Base | None) -> str:
         example = repr(row) if len(row) > 1 else repr(row["text"])
         return classifier_usage(
             self.pipeline_tag,
@@ -471,7 +471,7 @@ class TextClassification(Task):
             "AutoTokenizer",
             example,
             own_code=own_code,
-            adapter=adapter,
+            base=base,
         )
 
     def usage_answer(self, output: list[float]) -> dict[str, Any]:
