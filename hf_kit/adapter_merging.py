@@ -14,7 +14,7 @@ import torch
 import transformers
 from huggingface_hub import constants, snapshot_download, try_to_load_from_cache
 from peft import PeftModel
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
 
 import hf_kit.models  # noqa: F401  registers our model types with the Auto classes
 from hf_kit import console
@@ -91,7 +91,8 @@ def _merge(folder: Path, base: str, revision: str | None, what: str, target: Pat
         aside = target.with_name(f".{target.name}.{os.getpid()}.part")
         shutil.rmtree(aside, ignore_errors=True)
         merged.save_pretrained(aside)
-        AutoTokenizer.from_pretrained(folder, trust_remote_code=False).save_pretrained(aside)
+        reader = AutoImageProcessor if (folder / "preprocessor_config.json").is_file() else AutoTokenizer
+        reader.from_pretrained(folder, trust_remote_code=False).save_pretrained(aside)
         shutil.rmtree(target, ignore_errors=True)
         aside.rename(target)
     except UserError:

@@ -100,8 +100,12 @@ class Answers:
             f"macro-F1 there {tuned:.4f}, at 0.5 {half:.4f}"
         ]
 
-    def doubts(self, outputs: np.ndarray, labels: np.ndarray, name: str) -> list[str]:
-        """One answer for all rows of split `name`, although they differ: a score such as accuracy can hide it."""
+    def doubts(self, outputs: np.ndarray, labels: np.ndarray, name: str, noun: str = "text") -> list[str]:
+        """One answer for all rows of split `name`, although they differ: a score such as accuracy can hide it.
+
+        Args:
+            noun: what one input is called.
+        """
         problem = self.mapping.problem_type
         if problem == "regression" or len(np.unique(labels, axis=0)) == 1:
             return []
@@ -114,6 +118,6 @@ class Answers:
             names = [f"`{n}`" for n, chosen in zip(self.mapping.names, answers[0], strict=True) if chosen]
             given = ", ".join(names) or "no label"
         return [
-            f"{name}: all {len(labels):,} rows are predicted {given}, whatever their text: try another "
+            f"{name}: all {len(labels):,} rows are predicted {given}, whatever their {noun}: try another "
             "--learning_rate, more --num_train_epochs, or --class_weights balanced"
         ]

@@ -132,7 +132,9 @@ def load_config(arguments: ModelArguments) -> PreTrainedConfig:
                     f"--config_overrides: {arguments.model_type} has no field `{name}`{nearest(name, known)}"
                 )
         try:
-            return AutoConfig.for_model(arguments.model_type, **overrides)
+            config = AutoConfig.for_model(arguments.model_type, **overrides)
+            config.architectures = config.architectures or []  # of a type with two heads the Auto classes go through it
+            return config
         except Exception as reason:  # each family validates with exceptions of its own kinds
             raise UserError(
                 f"--config_overrides {overrides} do not make a {arguments.model_type}: {' '.join(str(reason).split())}"

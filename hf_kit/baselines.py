@@ -1,6 +1,6 @@
 """Simple models on the same rows: what a score must beat before it means anything.
 
-Two for each problem type: the answer that ignores the text, and a linear model on TF-IDF counts (Wang and Manning,
+Two for each problem type: the answer that ignores the input, and a linear model on TF-IDF counts (Wang and Manning,
 "Baselines and Bigrams", ACL 2012, https://aclanthology.org/P12-2018, is the classic case for n-grams). Settings are
 scikit-learn's defaults except C=10, which suits short texts, and are not tuned on the data. Every score comes from
 `hf_kit.metrics.compute`, as the model's does. Different from scikit-learn's word tokens: text without spaces
@@ -27,6 +27,7 @@ Scores = dict[str, dict[str, dict[str, float]]]
 # Scripts that put no space between words: Japanese kana, and Chinese characters with their extensions.
 UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 MAX_ITER = 2000
+MOST_IMAGES = 10_000  # that the pixels' linear model learns from: more take minutes and change little
 
 
 def text_baselines(
@@ -58,12 +59,41 @@ def text_baselines(
     }[problem_type]
     vectorizer = tfidf_vectorizer(train_texts)
     features = vectorizer.fit_transform(train_texts)  # [n, v]
+    eval_features = {split: vectorizer.transform(texts) for split, texts in eval_texts.items()}
+    return _scores(problem_type, fits, features, train_labels, eval_features, eval_labels, num_labels)
+
+
+def image_baselines(
+    problem_type: str,
+    train_pixels: np.ndarray,
+    train_labels: np.ndarray,
+    eval_pixels: dict[str, np.ndarray],
+    eval_labels: dict[str, np.ndarray],
+    num_labels: int,
+) -> Scores:
+    """As `text_baselines`, of small grey pixels `[n, p]`: `pixels_logistic_regression`, `pixels_ridge`."""
+    fits = {
+        "single_label_classification": {"majority": _majority, "pixels_logistic_regression": _logistic_regression},
+        "multi_label_classification": {"majority": _majority_per_label, "pixels_logistic_regression": _one_vs_rest},
+        "regression": {"mean": _mean, "pixels_ridge": _ridge},
+    }[problem_type]
+    return _scores(problem_type, fits, train_pixels, train_labels, eval_pixels, eval_labels, num_labels)
+
+
+def _scores(
+    problem_type: str,
+    fits: dict[str, Callable],
+    features: Any,
+    train_labels: np.ndarray,
+    eval_features: dict[str, Any],
+    eval_labels: dict[str, np.ndarray],
+    num_labels: int,
+) -> Scores:
     labels = np.asarray(train_labels)
     logits_of = {name: fit(features, labels, num_labels) for name, fit in fits.items()}
-    eval_features = {split: vectorizer.transform(texts) for split, texts in eval_texts.items()}
     scores: Scores = {}
     for name, logits in logits_of.items():
-        outputs = {split: logits(eval_features[split]) for split in eval_texts}
+        outputs = {split: logits(eval_features[split]) for split in eval_features}
         thresholds: float | list[float] = 0.5
         if problem_type == "multi_label_classification" and "validation" in outputs:
             # Read as the model beside it is: at thresholds tuned on the validation rows.
@@ -71,7 +101,7 @@ def text_baselines(
             thresholds = tune_thresholds(probabilities, eval_labels["validation"])
         scores[name] = {
             split: metrics.compute(problem_type, outputs[split], eval_labels[split], num_labels, thresholds)
-            for split in eval_texts
+            for split in eval_features
         }
     return scores
 
@@ -170,5 +200,5 @@ def _fitted(features: "csr_matrix", labels: np.ndarray) -> Any:
         warnings.filterwarnings("ignore", message="lbfgs failed to converge.*status=1", category=ConvergenceWarning)
         model = LogisticRegression(C=10, max_iter=MAX_ITER).fit(features, labels)
     if model.n_iter_.max() >= MAX_ITER:
-        console.warn(f"the TF-IDF baseline did not converge in {MAX_ITER} iterations: its scores may be too low")
+        console.warn(f"the linear baseline did not converge in {MAX_ITER} iterations: its scores may be too low")
     return model

@@ -17,6 +17,7 @@ from datasets import Dataset
 from hf_kit import console
 from hf_kit.collation import TokenRows
 from hf_kit.errors import UserError
+from hf_kit.input_rows import Draw, InputRows
 from hf_kit.sampler import row_lengths
 from hf_kit.streaming import TokenizedStream
 from hf_kit.trainer import KitTrainer
@@ -40,15 +41,18 @@ def find_batch_size(trainer: KitTrainer) -> tuple[int, int]:
                 + (f", so {accumulation * rows // size} batches are accumulated for a step" if size < rows else "")
             )
             return size, accumulation * rows // size
+    size_of = f" of {len(row['input_ids'])} tokens" if "input_ids" in row else ""
     raise UserError(
-        f"not even one row of {len(row.get('input_ids', []))} tokens fits into the memory of {trainer.args.device}: "
-        "lower --max_length, set --gradient_checkpointing, --use_peft, or take a smaller model"
+        f"not even one row{size_of} fits into the memory of {trainer.args.device}: "
+        f"{'lower --max_length, ' if size_of else ''}set --gradient_checkpointing, --use_peft, or take a smaller model"
     )
 
 
 def _longest_row(trainer: KitTrainer) -> dict[str, Any]:
     """The longest training row; of a stream, the longest of its first ones."""
     rows = trainer.train_dataset
+    if isinstance(rows, InputRows):
+        return rows[Draw(trainer.args.seed, 0, 0)]  # all are of one size
     if isinstance(rows, TokenizedStream):
         rows = Dataset(next(rows.tables()))
     lengths = row_lengths(rows)

@@ -20,6 +20,7 @@ usage: hf-kit COMMAND ...
   hf-kit train [RECIPE.yaml] [--flag value ...]   train, score and save a model; no argument: the quickstart
   hf-kit evaluate RUN --test_file FILE            score a finished run on other rows
   hf-kit predict RUN "a text" ["another" ...]     label texts (or --file FILE, or lines on standard input)
+  hf-kit predict RUN photo.jpg folder/ ...        label images
   hf-kit push RUN OWNER/NAME                      prove a finished run, and publish it on the Hub with its model card
   hf-kit verify RUN                               read every byte of a run's checkpoints: whole or damaged
   hf-kit chaos [RECIPE.yaml] [--flag value ...]   kill that run, shortened, at random; does it end the same?
@@ -117,7 +118,11 @@ def predict(argv: list[str]) -> None:
     """hf-kit predict."""
     parser = argparse.ArgumentParser(prog="hf-kit predict", description="Answers of a finished run for new inputs.")
     parser.add_argument("run", help="a run folder or its Hub id")
-    parser.add_argument("inputs", nargs="*", help="texts; none: --file, or one a line on standard input")
+    parser.add_argument(
+        "inputs",
+        nargs="*",
+        help="texts, or images and folders of them; none: --file, or one a line on standard input",
+    )
     parser.add_argument("--text_pair", help="the second text, where the model reads pairs")
     parser.add_argument("--file", help="csv, tsv, json, jsonl or parquet with the run's text column, or .txt lines")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, all scores in it")
@@ -159,7 +164,7 @@ def _yes_or_no(word: str) -> bool:
 def _check_inputs(flags: argparse.Namespace) -> None:
     """What is wrong with the inputs, before the model is loaded."""
     if flags.inputs and flags.file is not None:
-        raise UserError("give texts or --file, not both")
+        raise UserError("give inputs or --file, not both")
     if flags.text_pair is not None and not flags.inputs:
         raise UserError("--text_pair is the second text beside a first one on the command line")
     for number, text in enumerate([*flags.inputs, flags.text_pair or ""], start=1):
@@ -283,17 +288,22 @@ def _rows(flags: argparse.Namespace, task) -> Iterator:
     if flags.file is not None:
         yield from task.read_inputs(flags.file)
     elif flags.inputs:
-        yield from ((text, flags.text_pair) if flags.text_pair else text for text in flags.inputs)
+        for word in flags.inputs:
+            yield from task.inputs_of(word, flags.text_pair)
     else:
         if sys.stdin.isatty():
-            console.say("one text a line; Ctrl-D ends")
+            console.say(f"one {task.noun} a line; Ctrl-D ends")
         number = 0
         for line in _lines(sys.stdin.buffer):
             number += line is not None
             try:
-                yield line if line is None else line.decode("utf-8").rstrip("\r\n")
+                word = line if line is None else line.decode("utf-8").rstrip("\r\n")
             except UnicodeDecodeError as reason:
                 raise UserError(f"standard input, line {number}: not UTF-8 ({reason.reason})") from None
+            if word is None:
+                yield None
+            else:
+                yield from task.inputs_of(word)
 
 
 def _lines(stream: BinaryIO) -> Iterator[bytes | None]:

@@ -78,13 +78,14 @@ class PadRows:
                     padded[place, start : start + len(row[name])] = row[name]
                 batch[name] = torch.from_numpy(padded)
             else:
-                batch[name] = _stacked([row[name] for row in rows])
+                batch[name] = stacked([row[name] for row in rows])
         steps = np.arange(longest)
         valid = (steps >= starts[:, None]) & (steps < (starts + lengths)[:, None])  # [b, t]
         batch["attention_mask"] = torch.from_numpy(valid.astype(np.int64))
         return batch
 
 
-def _stacked(values: list[Any]) -> Tensor:
+def stacked(values: list[Any]) -> Tensor:
+    """Numbers or arrays of one shape as a tensor `[b, ...]`, float32 or int64."""
     stacked = torch.from_numpy(np.array(values))
     return stacked.float() if stacked.is_floating_point() else stacked.long()

@@ -56,12 +56,13 @@ def evaluate(run_name: str, data: EvaluateArguments, flags: Any = None) -> dict[
     if raw.test is None:
         raise UserError(f"{raw.name} has no test split; name the one to score with --test_split_name")
     with naming_files(raw):
-        rows = run.task.encode(raw.test, "test")
+        notes: list[str] = []
+        rows = run.task.encode(raw.test, "test", notes, raw.files.get("test", ()))
     if "labels" not in rows.column_names:
         raise UserError("these rows have no labels to score against; `hf-kit predict RUN --file ...` labels them")
     preprocess = run.task.preprocess_windows if data.windows else run.task.preprocess
-    inputs, notes = preprocess(rows, run.processor, "test")
-    for note in notes:
+    inputs, more = preprocess(rows, run.processor, "test")
+    for note in notes + more:
         console.say(f"  {note}")
     with tempfile.TemporaryDirectory() as scratch:
         training = KitTrainingArguments(

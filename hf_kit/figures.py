@@ -145,6 +145,37 @@ def regression_figure(labels: Sequence[float], predictions: Sequence[float], pat
     figure.savefig(path, dpi=DPI)
 
 
+def contact_sheet(
+    images: Sequence[np.ndarray],
+    captions: Sequence[tuple[str, str, float]],
+    columns: int,
+    title: str,
+    path: str | Path,
+) -> None:
+    """Images side by side, each below its true label, the model's and how sure the model was, as a PNG.
+
+    Args:
+        images: `[h, w, 3]` uint8 each, of any size.
+        columns: at most so many side by side.
+        captions: of each image the true label, the predicted one, and its probability.
+    """
+    columns = max(3, min(columns, len(images)))  # the title needs some width
+    rows = -(-len(images) // columns)
+    figure = _figure(1.7 * columns, 2.2 * rows + 0.5)
+    figure.suptitle(title)
+    plain = _font_has("".join(name for true, guess, _ in captions for name in (true, guess)))
+    for place, axes in enumerate(figure.subplots(rows, columns, squeeze=False).ravel()):
+        axes.set_axis_off()
+        if place < len(images):
+            image = images[place]
+            axes.imshow(image, interpolation="nearest" if max(image.shape[:2]) < 64 else "antialiased")
+            true, guess, sure = captions[place]
+            true, guess = (_shortened(name) if plain else "?" for name in (true, guess))
+            text = f"is {true}\nsaid {guess}, {sure:.0%}"
+            axes.set_title(text, size=8, parse_math=False)
+    figure.savefig(path, dpi=DPI)
+
+
 def _figure(width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure
 

@@ -1,8 +1,9 @@
 """LoRA (Hu et al. 2021, arXiv:2106.09685) through PEFT, on backbones and on the LSTM.
 
-What PEFT leaves to the user is settled here: every linear layer outside the head is adapted; the LSTM, whose matrices
-are no modules, through `target_parameters`; the head, whatever its name, the pooler before it, and all that the
-checkpoint did not bring are trained and saved whole, and the saved file is checked to hold the head.
+What PEFT leaves to the user is settled here: every linear layer outside the head is adapted, or every convolution where
+there is none; the LSTM, whose matrices are no modules, through `target_parameters`; the head, whatever its name, the
+pooler before it, layers with running averages, and all that the checkpoint did not bring are trained and saved whole,
+and the saved file is checked to hold the head.
 """
 
 import json
@@ -45,13 +46,21 @@ def check_lora(arguments: LoraArguments, model_type: str, pretrained: bool) -> N
 
 
 def _linear_layers(model: nn.Module, whole: list[str]) -> list[str]:
-    """The dotted names of all linear layers outside the modules that are trained whole."""
-    return [
-        name
+    """The dotted names of all linear layers outside the modules that are trained whole; of a model without any, of its
+    convolutions."""
+    outside = [
+        (name, module)
         for name, module in model.named_modules()
-        if isinstance(module, (nn.Linear, Conv1D))
-        and not any(name == other or name.startswith(f"{other}.") for other in whole)
+        if not any(name == other or name.startswith(f"{other}.") for other in whole)
     ]
+    linear = [name for name, module in outside if isinstance(module, (nn.Linear, Conv1D))]
+    # Adapters of grouped convolutions need a rank that the groups divide.
+    return linear or [name for name, module in outside if isinstance(module, nn.Conv2d) and module.groups == 1]
+
+
+def _batch_norms(model: nn.Module) -> list[str]:
+    """The dotted names of layers with running averages: these change in training, and an adapter must hold them."""
+    return [name for name, module in model.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
 
 
 def _pooler(model: PreTrainedModel, targets: list[str] | None) -> list[str]:
@@ -70,7 +79,7 @@ def _pooler(model: PreTrainedModel, targets: list[str] | None) -> list[str]:
     return [name]
 
 
-def add_lora(backbone: Backbone, arguments: LoraArguments, task_type: str) -> PeftModel:
+def add_lora(backbone: Backbone, arguments: LoraArguments, task_type: str | None) -> PeftModel:
     """Freeze the backbone and put adapters on it; the head stays trainable.
 
     Raises:
@@ -81,7 +90,7 @@ def add_lora(backbone: Backbone, arguments: LoraArguments, task_type: str) -> Pe
     head = head_modules(model)
     pooler = _pooler(model, arguments.lora_target_modules)
     every = [name for name, _ in model.named_modules()]
-    outside = [*head, *pooler]
+    outside = [*head, *pooler, *_batch_norms(model)]
     linear = sorted({name.rpartition(".")[2] for name in _linear_layers(model, outside)})
     _check_named(model, "lora_modules_to_save", arguments.lora_modules_to_save, every, [*linear, *head])
     _check_named(model, "lora_target_modules", arguments.lora_target_modules, every, linear)

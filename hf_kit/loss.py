@@ -46,10 +46,18 @@ class ClassificationLoss:
         return self._weights[device]
 
     def count(self, labels: Tensor) -> Tensor:
-        """What one micro-batch of labels (`[b]`, or `[b, c]` for several labels) adds to the divisor; a scalar."""
+        """What one micro-batch of labels adds to the divisor; a scalar.
+
+        Args:
+            labels: ids `[b]`; `[b, c]` for several labels; numbers `[b]`. Of a single label also shares `[b, c]` that
+                add up to one, as of mixed images.
+        """
         weight = self._weight(labels.device)
-        if self.problem_type == "single_label_classification" and weight is not None:
-            return weight[labels].sum()
+        single = self.problem_type == "single_label_classification"
+        if single and weight is not None:
+            return (labels * weight).sum() if labels.is_floating_point() else weight[labels].sum()
+        if single and labels.is_floating_point():
+            return torch.tensor(float(len(labels)), device=labels.device)
         return torch.tensor(float(labels.numel()), device=labels.device)
 
     def __call__(self, logits: Tensor, labels: Tensor, num_items_in_batch: Tensor | None = None) -> Tensor:

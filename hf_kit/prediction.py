@@ -17,6 +17,7 @@ from hf_kit.collation import PadRows, TokenRows
 from hf_kit.errors import UserError
 from hf_kit.first_token import compute_first_token_alone
 from hf_kit.frozen_weights import linear_weights, weights_in
+from hf_kit.input_rows import InputRows
 from hf_kit.precision import DTYPES
 from hf_kit.sampler import LongestFirstSampler, cuts_by_tokens, row_lengths
 from hf_kit.saved_run import SavedRun
@@ -25,6 +26,8 @@ from hf_kit.windows import average_windows
 # Padded tokens per forward pass. On a CPU few, so that what a layer leaves behind for the next one stays in its cache;
 # a GPU wants to be filled.
 BATCH_TOKENS = {"cpu": 4096, "cuda": 65536, "mps": 16384}
+# Inputs without lengths (images) per forward pass.
+BATCH_ROWS = {"cpu": 32, "cuda": 256, "mps": 64}
 # Batches of long texts are padded to multiples of this, so that their shapes come again: a new shape of a product costs
 # a CPU a millisecond. Of short texts it would pad away more than that.
 LONG, MULTIPLE = 128, 16
@@ -46,8 +49,9 @@ def predict(
     """Yield `(input row, answer)` for every input, in order.
 
     Args:
-        items: what `Task.input_row` takes: for text classification a text, a pair of texts or a dictionary of them; or
-            None, where there are no more for now: what came before it is answered before the next one is asked for.
+        items: what `Task.input_row` takes: for text classification a text, a pair of texts or a dictionary of them, for
+            images a path; or None, where there are no more for now: what came before it is answered before the next one
+            is asked for.
         block: rows tokenized and sorted by length together; 1 answers each before the next one is asked for.
         windows: read an input too long for the model whole, in overlapping windows, and average their logits.
         bf16: see `SavedRun.precision`; False computes in float32.
@@ -61,7 +65,7 @@ def predict(
     dtype = DTYPES[run.precision(bf16=bf16, use_cpu=device.type == "cpu").mixed_precision]
     preprocess = run.task.preprocess_windows if windows else run.task.preprocess
 
-    def inputs_of(rows: list[dict[str, Any]]) -> Dataset:
+    def inputs_of(rows: list[dict[str, Any]]) -> Dataset | InputRows:
         return preprocess(run.task.input_dataset(rows), run.processor, "input", cached=False)[0]
 
     rows_read = (item if item is None else run.task.input_row(item) for item in items)
@@ -87,8 +91,8 @@ def _blocks(rows: Iterable[dict | None], size: int) -> Iterator[list[dict]]:
 
 
 def _with_inputs(
-    blocks: Iterator[list[dict]], inputs_of: Callable[[list[dict]], Dataset], size: int
-) -> Iterator[tuple[list[dict], Dataset]]:
+    blocks: Iterator[list[dict]], inputs_of: Callable[[list[dict]], Dataset | InputRows], size: int
+) -> Iterator[tuple[list[dict], Dataset | InputRows]]:
     """Each block with its model inputs; those of a full block are made while the one before it is used.
 
     A block that is not full, or of one row, is not kept waiting for the next. All blocks are read by the caller's
@@ -108,20 +112,26 @@ def _with_inputs(
         yield from ((rows, inputs.result()) for rows, inputs in waiting)
 
 
-def _logits(run: SavedRun, inputs: Dataset, device: torch.device, dtype: torch.dtype) -> np.ndarray:
+def _logits(run: SavedRun, inputs: Dataset | InputRows, device: torch.device, dtype: torch.dtype) -> np.ndarray:
     """Raw outputs for the rows of `inputs`, `[n, ...]` in float32, in their order.
 
     Raises:
         UserError: an output is no number.
     """
     collate = run.task.collator(run.processor)
-    lengths = row_lengths(inputs)
-    order = LongestFirstSampler(lengths).order
-    names = [name for name in inputs.column_names if name in run.processor.model_input_names]
-    inputs = inputs.select_columns(names)
-    rows = TokenRows(inputs) if isinstance(collate, PadRows) else inputs
+    if isinstance(inputs, InputRows):
+        rows, order = inputs, np.arange(len(inputs))
+        size = BATCH_ROWS[device.type]
+        cuts = (slice(start, start + size) for start in range(0, len(order), size))
+    else:
+        lengths = row_lengths(inputs)
+        order = LongestFirstSampler(lengths).order
+        names = [name for name in inputs.column_names if name in run.processor.model_input_names]
+        inputs = inputs.select_columns(names)
+        rows = TokenRows(inputs) if isinstance(collate, PadRows) else inputs
+        cuts = cuts_by_tokens(lengths[order], BATCH_TOKENS[device.type])
     outputs = []
-    for part in cuts_by_tokens(lengths[order], BATCH_TOKENS[device.type]):
+    for part in cuts:
         if isinstance(collate, PadRows):
             collate.multiple = MULTIPLE if lengths[order[part.start]] >= LONG else 1
         batch = collate(rows.__getitems__(order[part].tolist()))

@@ -18,6 +18,7 @@ import hf_kit
 from hf_kit import backbone, console, lora, report, run_folder, scoring, seeds, settings, unpadding, word_vectors
 from hf_kit.arguments import DATA_SOURCES, NOT_IN_FINGERPRINT, Arguments
 from hf_kit.batch_size_finder import find_batch_size
+from hf_kit.channels_last import put_channels_last
 from hf_kit.checkpoints.resume import check_asked, choose_checkpoint, refuse_misfit, refuse_overwriting
 from hf_kit.checkpoints.write_errors import one_clear_error
 from hf_kit.data import DataChecks, check_sources, load_splits, naming_files, show_checks
@@ -88,7 +89,7 @@ def _train(arguments: Arguments, lock: RunLock) -> Path:
 
     console.heading("Data")
     prepared = load_data(arguments, task)
-    folder, state, parts = settle_folder(arguments, prepared, config)
+    folder, state, parts = settle_folder(arguments, task, prepared, config)
     refuse_overwriting(arguments.training.resume_from_checkpoint, folder)
     if state == "finished":
         console.say(f"This run is finished: {folder}")
@@ -101,14 +102,16 @@ def _train(arguments: Arguments, lock: RunLock) -> Path:
     settings.print_configuration(arguments, config)
 
     console.heading("Data checks")
-    # The others find the main process's tokenized data in the cache.
+    # The others find the main process's preprocessed data in the cache.
     with (
-        arguments.training.main_process_first(local=False, desc="tokenizing"),
+        arguments.training.main_process_first(local=False, desc="preprocessing"),
         quiet() if arguments.training.disable_tqdm else nullcontext(),
     ):
         processor = task.load_processor(arguments.model, config, prepared.train, fresh=fresh)
         # What is cut stands in the table of the checks.
         inputs = {name: task.preprocess(rows, processor, name)[0] for name, rows in prepared.splits().items()}
+    for name, value in task.loader_defaults(inputs).items():
+        arguments.set_default(name, value, "task")
     checks = task.check(prepared, inputs, processor)
     show_checks(checks)
 
@@ -150,7 +153,7 @@ def _train(arguments: Arguments, lock: RunLock) -> Path:
             run_folder.write_json(folder / run_folder.RESULTS, results)
             report.seeds_table(results)
     report.verdict(results, arguments.training.metric_for_best_model, arguments.training.greater_is_better)
-    console.say(f'Saved in {folder}. Now try:\n  hf-kit predict {folder} "a text of yours"')
+    console.say(f"Saved in {folder}. Now try:\n  hf-kit predict {folder} {task.example_input}")
     if console.is_main_process():
         console.heading("Model card")
         publish(folder, destination)
@@ -229,6 +232,7 @@ def train_model(
     head = backbone.head_modules(base.model)
     model = lora.add_lora(base, arguments.lora, task.peft_task_type) if arguments.lora.use_peft else base.model
     describe_model(model, base)
+    put_channels_last(model)
     if arguments.training.device.type == "cpu":
         cheapen_dropout(model, base.model)
         compute_first_token_alone(base.model)
@@ -278,6 +282,7 @@ def load_data(arguments: Arguments, task: Task) -> Prepared:
         validation_split_name=data.validation_split_name,
         test_split_name=data.test_split_name,
         streaming=data.streaming,
+        sample=task.load_sample,
     )
     with naming_files(raw), quiet() if arguments.training.disable_tqdm else nullcontext():
         prepared = task.prepare(raw, data)
@@ -315,13 +320,13 @@ def settle_metric(arguments: Arguments, task: Task) -> None:
 
 
 def settle_folder(
-    arguments: Arguments, prepared: Prepared, config: PreTrainedConfig
+    arguments: Arguments, task: Task, prepared: Prepared, config: PreTrainedConfig
 ) -> tuple[Path, str, dict[str, Any]]:
     """The run folder, what it is to this run ("new", "unfinished", "finished"), and the fingerprint's parts."""
     # Rows, checkpoints, tokenizers and word vectors count by their contents, wherever they lie.
     left_out = NOT_IN_FINGERPRINT | DATA_SOURCES | {"model_name_or_path", "word_vectors"}
     parts = {k: v for k, v in arguments.values().items() if k not in left_out}
-    parts |= {f"{name} rows": run_folder.hash_rows(split) for name, split in prepared.splits().items()}
+    parts |= {f"{name} rows": run_folder.hash_rows(task.contents(split)) for name, split in prepared.splits().items()}
     if arguments.model.word_vectors:
         parts["word vectors"] = run_folder.hash_file(VectorFile(arguments.model.word_vectors).path)
     tokenizer = Path(arguments.model.tokenizer_name or "").expanduser()

@@ -12,6 +12,8 @@ import numpy as np
 from datasets import Dataset
 from torch.utils.data import Sampler
 
+from hf_kit.input_rows import Draw
+
 # Batches sorted together. More means less padding and less randomness: of SST-2's sentences in batches of 32, 50 leave
 # 3.4 % of the positions to padding, 100 leave 2.2 %.
 BLOCK = 100
@@ -67,6 +69,32 @@ class LengthBucketSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         return iter(bucketed_order(self.lengths, self.batch_size, self.seed, self.epoch).tolist())
+
+
+class DrawSampler(Sampler[Draw]):
+    """Rows for training of inputs without lengths, each with the numbers that its random changes follow from.
+
+    Args:
+        shuffled: in random order, which is a function of (seed, epoch) alone; else in their own.
+    """
+
+    def __init__(self, rows: int, seed: int, shuffled: bool):
+        self.rows = rows
+        self.seed = seed
+        self.shuffled = shuffled
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __iter__(self) -> Iterator[Draw]:
+        order = np.arange(self.rows)
+        if self.shuffled:
+            order = np.random.default_rng((self.seed, self.epoch)).permutation(order)
+        return (Draw(self.seed, self.epoch, row) for row in order.tolist())
 
 
 def cuts_by_tokens(lengths: Sequence[int], most: int) -> Iterator[slice]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
 import hf_kit.models  # noqa: F401  registers our model types with the Auto classes
 from hf_kit.adapter_merging import merged_folder
@@ -93,7 +93,7 @@ def open_run(name: str, flags: Any = None) -> SavedRun:
         model = task.auto_class.from_pretrained(
             weights, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
         )
-        processor = AutoTokenizer.from_pretrained(weights, trust_remote_code=False)
+        processor = task.open_processor(weights)
     except Exception as reason:  # of many kinds: the file's, the configuration's, the tokenizer's
         raise UserError(f"the model in {weights} cannot be loaded: {_why_not_loaded(reason)}") from None
     task.read_decision(model.config)

@@ -26,8 +26,8 @@ def score(
 ) -> dict[str, Any]:
     """Scores of every labelled split, the baselines on the same rows, figures; predictions of an unlabelled test.
 
-    Where texts of a split are also in train, its other rows are scored alone as well, in the same form under `clean`,
-    with their number in `clean["rows"]`; `clean` is absent where there are no such texts.
+    Where inputs of a split are also in train, its other rows are scored alone as well, in the same form under `clean`,
+    with their number in `clean["rows"]`; `clean` is absent where there are no such inputs.
     """
     training = arguments.training
     results: dict[str, Any] = {"seed": training.seed}
@@ -68,7 +68,7 @@ def score(
                 report.details_table(columns, details, name)
             if details:
                 results["details"] = {"split": name, "columns": columns, "rows": details}
-            drawn = task.figures(output.predictions, output.label_ids, figures)
+            drawn = task.figures(output.predictions, output.label_ids, figures, rows[name], trainer.processing_class)
             results["figures"] = [str(path.relative_to(folder)) for path in drawn]
     if console.is_main_process():
         from hf_kit.figures import learning_curves_figure

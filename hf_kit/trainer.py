@@ -23,7 +23,8 @@ from hf_kit.checkpointing import CheckpointingTrainer
 from hf_kit.collation import PadRows, TokenRows
 from hf_kit.divergence import Divergence
 from hf_kit.embedding_gradient import clip_grad_norm
-from hf_kit.sampler import LengthBucketSampler, LongestFirstSampler, TokenBudgetBatches, row_lengths
+from hf_kit.input_rows import InputRows
+from hf_kit.sampler import DrawSampler, LengthBucketSampler, LongestFirstSampler, TokenBudgetBatches, row_lengths
 from hf_kit.stream_order import WindowedRows
 from hf_kit.streaming import TokenizedStream
 from hf_kit.tasks.task import Task
@@ -120,6 +121,9 @@ class KitTrainer(CheckpointingTrainer):
             else:
                 sampler = LongestFirstSampler(lengths)
             sampler_fn = lambda _: sampler  # noqa: E731
+        elif isinstance(dataset, InputRows) and is_training:
+            draws = DrawSampler(len(dataset), self._order_seed, self.args.train_sampling_strategy != "sequential")
+            sampler_fn = lambda _: draws  # noqa: E731
         if isinstance(dataset, Dataset) and isinstance(self.data_collator, PadRows):
             dataset = TokenRows(self._remove_unused_columns(dataset, description))
         drop_last = self.args.dataloader_drop_last

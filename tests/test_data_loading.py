@@ -10,6 +10,7 @@ from datasets.exceptions import DatasetNotFoundError
 
 import hf_kit.data.loading as loading
 from hf_kit.data import load_splits
+from hf_kit.data.sample import load_sample
 from hf_kit.data.split_names import choose_splits, role_of
 from hf_kit.errors import UserError
 
@@ -30,7 +31,7 @@ def sizes(raw: loading.RawSplits) -> list[int | None]:
 
 
 def test_without_any_flag_the_sample():
-    raw = load_splits()
+    raw = load_splits(sample=load_sample)
     assert raw.name == "sample" and raw.files == {} and raw.validation is raw.test is None
     assert raw.train.column_names == ["text", "label", "language"]
     languages = raw.train["language"][:]

@@ -17,6 +17,7 @@ from hf_kit.data import (
     load_splits,
     make_splits,
 )
+from hf_kit.data.text_keys import text_keys
 
 FOLDER = os.environ.get("HF_KIT_DATA")
 pytestmark = pytest.mark.skipif(not FOLDER, reason="set HF_KIT_DATA to the folder of real data sets")
@@ -59,7 +60,8 @@ def test_a_real_data_set(name, flags, text, pair, label, problem, num_labels, ro
             split = check_texts(split, columns, split_name)
             assert not empty_texts(split, columns).any() and has_labels(split, label)
             encoded[split_name] = encode_labels(split, label, mapping, split_name)
-    done = make_splits(RawSplits(**encoded, name=raw.name), columns, mapping)
+    keys = {part: text_keys(rows, columns) for part, rows in encoded.items() if rows is not None}
+    done = make_splits(RawSplits(**encoded, name=raw.name), keys, mapping)
     assert done.validation is not None and done.test is not None
     assert len(done.train) + len(done.validation) == rows[0] + (rows[1] or 0)
     if name in LEAKS:

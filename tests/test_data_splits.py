@@ -22,7 +22,9 @@ def data(labels: list, texts: list[str] | None = None, **columns) -> tuple[Datas
 
 
 def split(train, mapping, columns=ONE, validation=None, test=None, **percentages):
-    return make_splits(RawSplits(train, validation, test, "x"), columns, mapping, **percentages)
+    raw = {"train": train, "validation": validation, "test": test}
+    keys = {name: text_keys(rows, columns) for name, rows in raw.items() if rows is not None}
+    return make_splits(RawSplits(**raw, name="x"), keys, mapping, **percentages)
 
 
 def parts(splits) -> list[Dataset]:

@@ -22,11 +22,11 @@ ROWS = [
     {"checkpoints"},
     {"lora", "families", "precision", "sampler", "stream_order", "run_folder", "stopping"}
     | {"dropout", "embedding_gradient", "first_token", "frozen_weights", "packed_attention", "unpadding"}
-    | {"word_vectors", "origin"},
+    | {"channels_last", "word_vectors", "origin"},
     {"tasks"},
     {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"}
-    | {"adapter_merging"}
-    | {"adapter_layers", "answers", "collation", "streaming", "truncation", "windows"},
+    | {"augmentation", "image_processing", "image_rows", "adapter_merging"}
+    | {"adapter_layers", "answers", "collation", "input_rows", "streaming", "truncation", "windows"},
     {"arguments", "huge_pages", "models", "untrusted_folder", "vector_file"},
     {"run_lock"},
     {"recipe", "console", "errors", "hub_errors", "links", "packings", "redaction", "usage"},

@@ -166,7 +166,7 @@ def test_evaluate_scores_the_answers_that_predict_gives(kind, capsys):
     assert result["rows"] == 31 and "are read in windows" in printed.err
     run = open_run("out")
     logits = np.stack([by_hand(run, row["text"]) for row in test])
-    labels = np.asarray(run.task.encode(Dataset.from_list(test), "test")["labels"][:])
+    labels = np.asarray(run.task.encode(Dataset.from_list(test), "test", [])["labels"][:])
     loss = run.task.loss({"logits": torch.as_tensor(logits)}, torch.as_tensor(labels)).item()
     assert result["scores"]["loss"] == pytest.approx(loss, abs=1e-5)
     answers = hf_kit.load("out").predict([row["text"] for row in test], windows=True)

@@ -4,6 +4,9 @@ import csv
 import random
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 GOOD = "lovely great happy excellent friendly tasty warm bright".split()
 BAD = "awful poor angry broken rude cold dark slow".split()
 PLAIN = "the a hotel film phone shop waiter room story box on with and very".split()
@@ -31,6 +34,31 @@ FAMILIES = {
     "llama": _LLAMA,
     "qwen2": _LLAMA,
     "qwen3": _LLAMA | {"head_dim": 8},
+}
+
+_VIT = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "image_size": 16,
+    "patch_size": 4,
+}
+IMAGE_FAMILIES = {
+    "vit": _VIT,
+    "deit": _VIT,
+    "beit": _VIT,
+    "dinov2": {k: v for k, v in _VIT.items() if k != "intermediate_size"} | {"mlp_ratio": 2},
+    "swin": {
+        "image_size": 16,
+        "patch_size": 2,
+        "embed_dim": 8,
+        "depths": [1, 1],
+        "num_heads": [1, 2],
+        "window_size": 4,
+    },
+    "convnext": {"patch_size": 2, "num_stages": 2, "hidden_sizes": [8, 16], "depths": [1, 1]},
+    "resnet": {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"},
 }
 
 
@@ -66,3 +94,21 @@ def write_csv(path: Path, rows: list[tuple], header: tuple[str, ...] = ("text", 
     with open(path, "w", encoding="utf-8", newline="") as stream:
         csv.writer(stream).writerows([header, *rows])
     return path
+
+
+def photo(label: str, rng: np.random.Generator, width: int = 20, height: int = 16) -> Image.Image:
+    """Noise with a bright bar, `upright` or `lying`."""
+    pixels = rng.integers(0, 120, (height, width, 3))
+    place = int(rng.integers(3, 10))
+    pixels[(slice(None), slice(place, place + 4)) if label == "upright" else (slice(place, place + 4),)] += 130
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+def write_photos(folder: Path, each: int = 20, seed: int = 0, suffix: str = ".png") -> Path:
+    """`folder/upright` and `folder/lying`, told apart by a bar; all images differ."""
+    rng = np.random.default_rng(seed)
+    for label in ("upright", "lying"):
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        for i in range(each):
+            photo(label, rng).save(folder / label / f"{i:03}{suffix}")
+    return folder

@@ -16,7 +16,7 @@ def show_checks(checks: DataChecks) -> None:
     columns, rows = table_of(checks)
     console.table(columns, rows)
     read = checks.splits["train"].read
-    if read < checks.splits["train"].rows:
+    if read is not None and read < checks.splits["train"].rows:
         console.say(f"  tokens of train: those of its first {read:,} rows (--shuffle_buffer_size)")
     for warning in warnings_of(checks):
         console.warn(warning)
@@ -24,7 +24,7 @@ def show_checks(checks: DataChecks) -> None:
 
 def table_of(checks: DataChecks) -> tuple[list[str], list[list[str]]]:
     """Column names (the splits) and one row per check."""
-    splits = checks.splits
+    splits, noun = checks.splits, checks.noun
     lines: list[tuple[str, list[Cell]]] = [("rows", [(split.rows, None) for split in splits.values()])]
     names = _labels_shown(splits["train"])
     for title, name in names:
@@ -32,16 +32,17 @@ def table_of(checks: DataChecks) -> tuple[list[str], list[list[str]]]:
     counted = [
         ("no label at all", "unlabelled", "rows"),
         ("empty text", "empty", "rows"),
-        ("text repeated", "repeated", "rows"),
-        ("same text, two labels", "two_labels", "rows"),
-        ("text also in train", "in_train", "rows"),
-        ("text also in validation", "in_validation", "rows"),
+        (f"{noun} repeated", "repeated", "rows"),
+        (f"same {noun}, two labels", "two_labels", "rows"),
+        (f"{noun} also in train", "in_train", "rows"),
+        (f"{noun} also in validation", "in_validation", "rows"),
+        ("not readable, left out", "skipped", None),
         (f"cut at {checks.max_length} tokens", "cut", "read"),
         ("tokens cut off", "lost", "whole"),
         ("unknown tokens", "unknown", "tokens"),
     ]
     for title, count, whole in counted:
-        cells = [(getattr(split, count), getattr(split, whole)) for split in splits.values()]
+        cells = [(getattr(split, count), whole and getattr(split, whole)) for split in splits.values()]
         if any(number is not None for number, _ in cells) and (count != "unlabelled" or any(n for n, _ in cells)):
             lines.append((title, cells))
     texts = [_aligned([cells[i] for _, cells in lines]) for i in range(len(splits))]
@@ -79,7 +80,7 @@ def _aligned(cells: list[Cell]) -> list[str]:
 
 def warnings_of(checks: DataChecks) -> list[str]:
     """A sentence for each kind of fault, with what to do; the numbers that stand in the table are not repeated."""
-    splits = checks.splits
+    splits, noun = checks.splits, checks.noun
     found = []
     leaks = [
         f"{split.in_train:,} of {split.rows:,} {name} rows"
@@ -88,26 +89,26 @@ def warnings_of(checks: DataChecks) -> list[str]:
     ]
     if leaks:
         found.append(
-            f"the texts of {_list(leaks)} are also in train, which may flatter the score; the score on the clean rows "
-            "will stand beside it. --drop_leaks leaves these texts out of train"
+            f"the {noun}s of {_list(leaks)} are also in train, which may flatter the score; the score on the clean "
+            f"rows will stand beside it. --drop_leaks leaves these {noun}s out of train"
         )
     torn = [name for name, split in splits.items() if split.two_labels]
     if torn:
         example = f" ({checks.example})" if checks.example else ""
-        found.append(f"the same text has two labels in {_list(torn)}{example}; settle on one of them")
+        found.append(f"the same {noun} has two labels in {_list(torn)}{example}; settle on one of them")
     for group in checks.similar_labels:
         named = _list([f"`{name}` ({splits['train'].labels[name]:,} rows)" for name in group])
         found.append(f"the labels {named} are different classes, but differ in case or spaces only; write them as one")
     empty = [name for name, split in splits.items() if split.empty]
     if empty:
         found.append(f"rows without a text in {_list(empty)}: they say nothing about their label; remove them")
-    long = [name for name, split in splits.items() if split.cut > MANY_CUT * split.read]
+    long = [name for name, split in splits.items() if (split.cut or 0) > MANY_CUT * (split.read or 0)]
     if long:
         found.append(
             f"more than {MANY_CUT:.0%} of the texts in {_list(long)} are longer than {checks.max_length} tokens and "
             "are cut: see --max_length and --truncation_side; `hf-kit evaluate` and `predict` read all with --windows"
         )
-    strange = [name for name, split in splits.items() if (split.unknown or 0) > MANY_UNKNOWN * split.tokens]
+    strange = [name for name, split in splits.items() if (split.unknown or 0) > MANY_UNKNOWN * (split.tokens or 0)]
     if strange:
         found.append(
             f"the tokenizer does not know more than {MANY_UNKNOWN:.0%} of the tokens in {_list(strange)}: take a "

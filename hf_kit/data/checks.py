@@ -16,19 +16,24 @@ from scipy.sparse import issparse
 
 from hf_kit.data.labels import MULTI, REGRESSION, LabelMapping
 
+# What `count_tokens` gives, of rows without tokens.
+NO_TOKENS = dict.fromkeys(("read", "cut", "lost", "tokens", "unknown"))
+
 
 @dataclass
 class SplitChecks:
-    """One split; rows, texts and tokens are counted.
+    """One split; rows, inputs (texts, images) and tokens are counted.
 
     Attributes:
         labels: rows of each label; None for regression and without labels.
         label_range: the least and the greatest number of regression.
         unlabelled: rows with an empty list of labels, where rows have several.
-        repeated: rows beyond the first one of their text.
-        two_labels: rows whose text stands in this split with another label as well.
-        in_train, in_validation: rows whose text is there too; None for the split itself and the ones before it.
-        read: rows whose tokens were counted; of a stream the first ones.
+        empty: rows with an empty text.
+        repeated: rows beyond the first one of their input.
+        two_labels: rows whose input stands in this split with another label as well.
+        in_train, in_validation: rows whose input is there too; None for the split itself and the ones before it.
+        skipped: images that cannot be read, and are none of the rows; None for texts.
+        read: rows whose tokens were counted; of a stream the first ones. None, like all below, for images.
         cut: of these the rows that lose tokens to `max_length`.
         lost: the tokens that they lose.
         tokens, unknown: those of the texts as the model reads them, special ones not counted; `unknown` is None where
@@ -39,21 +44,22 @@ class SplitChecks:
     labels: dict[str, int] | None
     label_range: tuple[float, float] | None
     unlabelled: int
-    empty: int
+    empty: int | None
     repeated: int
     two_labels: int
     in_train: int | None
     in_validation: int | None
-    read: int
-    cut: int
-    lost: int
-    tokens: int
+    read: int | None
+    cut: int | None
+    lost: int | None
+    tokens: int | None
     unknown: int | None
+    skipped: int | None = None
 
     @property
-    def whole(self) -> int:
+    def whole(self) -> int | None:
         """Tokens before the cut."""
-        return self.tokens + self.lost
+        return None if self.tokens is None else self.tokens + self.lost
 
 
 @dataclass
@@ -62,17 +68,19 @@ class DataChecks:
 
     Attributes:
         similar_labels: groups of label names that differ in case, spaces or width (`Ａ` and `A`) only.
-        max_length: tokens at which texts are cut.
-        example: a text with two labels, as a sentence's part for the terminal; None where there is none.
+        max_length: tokens at which texts are cut; None for images.
+        example: an input with two labels, as a sentence's part for the terminal; None where there is none.
+        noun: what one input is called.
     """
 
     splits: dict[str, SplitChecks]
     similar_labels: list[list[str]]
-    max_length: int
+    max_length: int | None
     example: str | None = None
+    noun: str = "text"
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON, without the example."""
+        """As JSON, without the example and the noun."""
         splits = {name: asdict(split) for name, split in self.splits.items()}
         return {"splits": splits, "similar_labels": self.similar_labels, "max_length": self.max_length}
 
@@ -81,19 +89,21 @@ def check_split(
     name: str,
     keys: dict[str, np.ndarray],
     labels: np.ndarray | None,
-    empty: np.ndarray,
+    empty: np.ndarray | None,
     tokens: dict[str, int | None],
     mapping: LabelMapping,
+    skipped: int | None = None,
 ) -> SplitChecks:
     """Count one split.
 
     Args:
         name: train, validation or test.
-        keys: the `text_keys` of every split, [n] each.
+        keys: of every split, [n] numbers that are equal where rows have the same input.
         labels: [n] label ids or numbers, [n, c] of 0 and 1 for several labels (sparse of a stream), None where there
             are none.
-        empty: [n] True where a row has no text.
-        tokens: from `count_tokens`.
+        empty: [n] True where a row has no text; None for images.
+        tokens: from `count_tokens`, or `NO_TOKENS`.
+        skipped: images that cannot be read.
     """
     own = keys[name]
     seen = {other: int(np.isin(own, keys[other]).sum()) if other in keys else None for other in ("train", "validation")}
@@ -105,11 +115,12 @@ def check_split(
         unlabelled=int((np.asarray(labels.sum(1)).ravel() == 0).sum())
         if classes and mapping.problem_type == MULTI
         else 0,
-        empty=int(empty.sum()),
+        empty=None if empty is None else int(empty.sum()),
         repeated=len(own) - len(np.unique(own)),
         two_labels=0 if labels is None else int(rows_with_two_labels(own, labels).sum()),
         in_train=None if name == "train" else seen["train"],
         in_validation=seen["validation"] if name == "test" else None,
+        skipped=skipped,
         **tokens,
     )
 
@@ -123,14 +134,14 @@ def _label_counts(labels: np.ndarray, mapping: LabelMapping) -> dict[str, int]:
 
 
 def rows_with_two_labels(keys: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """[n] True where another row has the same text and another label; `labels` is [n], or [n, c] for several."""
+    """[n] True where another row has the same input and another label; `labels` is [n], or [n, c] for several."""
     values = pa.array(_row_bytes(labels))  # far faster than sorting rows of [n, c]
     codes = values.dictionary_encode().indices.to_numpy()  # [n]
-    texts, text_of_row = np.unique(keys, return_inverse=True)
-    lowest, highest = np.full(len(texts), len(keys)), np.zeros(len(texts), dtype=np.int64)
-    np.minimum.at(lowest, text_of_row, codes)
-    np.maximum.at(highest, text_of_row, codes)
-    return (lowest < highest)[text_of_row]
+    inputs, input_of_row = np.unique(keys, return_inverse=True)
+    lowest, highest = np.full(len(inputs), len(keys)), np.zeros(len(inputs), dtype=np.int64)
+    np.minimum.at(lowest, input_of_row, codes)
+    np.maximum.at(highest, input_of_row, codes)
+    return (lowest < highest)[input_of_row]
 
 
 def _row_bytes(labels: np.ndarray) -> list[bytes]:
@@ -142,7 +153,7 @@ def _row_bytes(labels: np.ndarray) -> list[bytes]:
 
 
 def two_rows_that_disagree(keys: np.ndarray, labels: np.ndarray) -> tuple[int, int] | None:
-    """The first row that has the text of another row and not its label, and that other row."""
+    """The first row that has the input of another row and not its label, and that other row."""
     found = np.flatnonzero(rows_with_two_labels(keys, labels))
     if not len(found):
         return None

@@ -104,7 +104,7 @@ def find_columns(
             flags = " and ".join(f"--{flag}" for flag, value in named.items() if value == name)
             raise UserError(f"{flags} both name column `{name}`; columns: {_listed(names)}")
 
-    label = label_column or _find_label([n for n in names if n not in given], features)
+    label = label_column or find_label([n for n in names if n not in given], features)
     free = [n for n in names if n not in given and n != label]
     text, pair = text_column, text_pair_column
     if text is None:
@@ -113,8 +113,13 @@ def find_columns(
     return TextColumns(text, pair, label)
 
 
-def _find_label(names: list[str], features: Mapping[str, Any]) -> str | None:
-    found = _by_usual_names(names, LABEL_NAMES, "label_column", names)
+def find_label(names: list[str], features: Mapping[str, Any]) -> str | None:
+    """The column of labels: the one with a usual name, else the only one of class labels; None where there is none.
+
+    Raises:
+        UserError: several could be meant.
+    """
+    found = usual_column(names, LABEL_NAMES, "label_column", names)
     if found is None:
         class_labels = [n for n in names if isinstance(features.get(n), ClassLabel)]
         found = class_labels[0] if len(class_labels) == 1 else None
@@ -130,7 +135,7 @@ def _find_text(
             return lower[first], lower[second]
         if pair is not None and pair.strip().lower() == second and first in lower:
             return lower[first], pair
-    found = _by_usual_names(free, TEXT_NAMES, "text_column", names)
+    found = usual_column(free, TEXT_NAMES, "text_column", names)
     if found is not None:
         return found, None
     strings = [
@@ -142,7 +147,16 @@ def _find_text(
     raise UserError(f"{problem}; name it with --text_column. Columns: {_listed(names)}.{NO_HEADER}")
 
 
-def _by_usual_names(names: list[str], usual: tuple[tuple[str, ...], ...], flag: str, there: list[str]) -> str | None:
+def usual_column(names: list[str], usual: tuple[tuple[str, ...], ...], flag: str, there: list[str]) -> str | None:
+    """The one of `names` that stands in the first row of `usual` that has any of them.
+
+    Args:
+        flag: the flag to name the column with.
+        there: all columns, for the message.
+
+    Raises:
+        UserError: several of one row are there.
+    """
     for row in usual:
         found = [name for name in names if name.strip().lower() in row]
         if len(found) > 1:

@@ -1,4 +1,4 @@
-"""Texts that stand in training as well as in a set that judges the model: found, and taken out of training if asked."""
+"""Inputs that stand in training as well as in a set that judges the model: found, and taken out if asked."""
 
 import numpy as np
 from datasets import Dataset
@@ -10,14 +10,14 @@ from hf_kit.errors import UserError
 
 
 def clean_rows(keys: dict[str, np.ndarray], split: str) -> np.ndarray:
-    """[n] True for the rows of `split` whose text is not in train; `keys`: `text_keys` of each split."""
+    """[n] True for the rows of `split` whose input is not in train; `keys`: of each split, [n]."""
     return np.isin(keys[split], keys["train"], invert=True)
 
 
 def drop_leaks(
-    train: Dataset | StreamedRows, keys: dict[str, np.ndarray], mapping: LabelMapping
+    train: Dataset | StreamedRows, keys: dict[str, np.ndarray], mapping: LabelMapping, noun: str = "text"
 ) -> tuple[Dataset | StreamedRows, dict[str, np.ndarray], str]:
-    """Training rows whose text is in no other split: the rows, the `keys` that then hold, a sentence for the user.
+    """Training rows whose input is in no other split: the rows, the `keys` that then hold, a sentence for the user.
 
     The sets that judge stay whole, so that scores compare with those of others.
 
@@ -30,11 +30,11 @@ def drop_leaks(
     if lost or not kept.any():
         whose = f"of class {' and '.join(f'`{name}`' for name in lost)}" if lost else "there is"
         raise UserError(
-            f"--drop_leaks takes every training row {whose}: their texts are also in the validation or test set. Leave "
-            "it out (the scores on clean rows are given all the same), or add training rows"
+            f"--drop_leaks takes every training row {whose}: their {noun}s are also in the validation or test set. "
+            "Leave it out (the scores on clean rows are given all the same), or add training rows"
         )
     note = (
-        f"--drop_leaks: {np.sum(~kept):,} of {len(kept):,} training rows left out, whose text is also in a given "
+        f"--drop_leaks: {np.sum(~kept):,} of {len(kept):,} training rows left out, whose {noun} is also in a given "
         "validation or test set"
     )
     clean = train.keep(kept) if isinstance(train, StreamedRows) else train.select(np.flatnonzero(kept))

@@ -5,7 +5,7 @@ Everything becomes a `datasets.Dataset`. Nothing is split, renamed or dropped he
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,6 @@ from hf_kit.data.files import KINDS, SUFFIXES, check_files_exist, is_local_folde
 from hf_kit.data.quiet import quiet
 from hf_kit.data.reading import class_folders, read_files, stream_files
 from hf_kit.data.row_stream import RowStream, stream_of
-from hf_kit.data.sample import load_sample
 from hf_kit.data.split_names import ROLES, choose_splits, role_of
 from hf_kit.errors import UserError
 
@@ -67,12 +66,13 @@ def load_splits(
     test_split_name: str | None = None,
     wanted: Collection[str] = ROLES,
     streaming: bool = False,
+    sample: Callable[[], Dataset] | None = None,
 ) -> RawSplits:
-    """Load what the flags of the same names say; with none of them, the embedded sample as the training split.
+    """Load what the flags of the same names say; with none of them, `sample()` as the training split.
 
     Args:
         dataset_name: a Hub id, or a local folder: of files named `train*`, `dev*`, `test*` ..., of sub-folders named
-            so, or of one sub-folder of `.txt` files a class. A folder that exists comes before the Hub.
+            so, or of one sub-folder of `.txt` files or images a class. A folder that exists comes before the Hub.
         train_file, validation_file, test_file: csv, tsv, json, jsonl or parquet, or a folder of class sub-folders.
         *_split_name: the split's name, where the usual ones do not tell; for a folder the file's name without suffix.
         wanted: the splits to look for among those of `dataset_name`; others are not loaded.
@@ -93,7 +93,7 @@ def load_splits(
     if dataset_name is None:
         named = {role: [Path(name).expanduser()] for role, name in files.items() if name is not None}
         if not named:
-            return RawSplits(load_sample(), None, None, "sample")
+            return RawSplits(sample(), None, None, "sample")
         return _from_files(_short_name(named.get("train", named.get("test"))[0].stem), named, streaming)
     if is_local_folder(dataset_name):
         folder = Path(dataset_name).expanduser()
@@ -193,7 +193,7 @@ def _files_of_splits(folder: Path) -> dict[str, list[Path]]:
     if not files and not folders:
         raise UserError(
             f"{folder} holds no data: it needs {KINDS} files named train, dev, test ..., sub-folders named so, or one "
-            "sub-folder of .txt files a class"
+            "sub-folder of .txt files or images a class"
         )
     return files or folders
 

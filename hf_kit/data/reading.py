@@ -12,6 +12,7 @@ from datasets.exceptions import DatasetGenerationError
 
 from hf_kit.data.csv_files import load_csv, stream_csv
 from hf_kit.data.files import JSON, TABLES, check_utf8
+from hf_kit.data.images import images_below
 from hf_kit.data.json_files import load_json, stream_json
 from hf_kit.data.quiet import quiet
 from hf_kit.data.row_stream import RowStream, State, stream_of
@@ -123,17 +124,24 @@ def _parquet_errors(path: Path) -> Iterator[None]:
 
 
 def class_folders(folder: Path) -> dict[str, list[Path]]:
-    """The `.txt` files of each sub-folder, by its name, in the order of their names."""
-    found = {
+    """The `.txt` files of each sub-folder, by its name, in the order of their names; or its images, if more are there.
+
+    Images may also lie in folders below.
+    """
+    subs = [sub for sub in sorted(folder.iterdir()) if sub.is_dir() and not sub.name.startswith(".")]
+    texts = {
         sub.name: sorted(p for p in sub.iterdir() if p.suffix.lower() == ".txt" and not p.name.startswith("."))
-        for sub in sorted(folder.iterdir())
-        if sub.is_dir() and not sub.name.startswith(".")
+        for sub in subs
     }
+    images = {sub.name: list(images_below(sub)) for sub in subs}
+    found = max(texts, images, key=lambda kind: sum(map(len, kind.values())))
     return {name: files for name, files in found.items() if files}
 
 
 def read_class_folder(folder: Path, split: str) -> Dataset:
     """Columns `text`, the content of one `.txt` file each, and `label`, the name of the sub-folder it lies in.
+
+    Of a folder of images the columns `image`, paths within `folder`, and `label`.
 
     Raises:
         UserError: no sub-folder holds such files, one of them is not UTF-8, or is a link that leads out of the folder.
@@ -141,9 +149,13 @@ def read_class_folder(folder: Path, split: str) -> Dataset:
     classes = class_folders(folder)
     if not classes:
         raise UserError(
-            f"{folder} holds no texts: a folder of classes has one sub-folder a class with .txt files in it; a folder "
-            "of csv, json or parquet files is given as --dataset_name"
+            f"{folder} holds no texts or images: a folder of classes has one sub-folder a class with .txt files or "
+            "images in it; a folder of csv, json or parquet files is given as --dataset_name"
         )
+    if next(iter(classes.values()))[0].suffix.lower() != ".txt":
+        found = [(str(path.relative_to(folder)), name) for name, paths in classes.items() for path in paths]
+        paths, labels = zip(*found, strict=True)
+        return Dataset.from_dict({"image": list(paths), "label": list(labels)}, split=NamedSplit(split))
     texts, labels = [], []
     for name, paths in classes.items():
         for path in paths:

@@ -1,7 +1,7 @@
 """Train, validation and test as a run uses them: what is missing is taken from the training rows.
 
-Rows of the same text (case and spaces apart) stay together, so that no part scores what another one trained on. Each
-text's place follows from a hash of the text: the same rows are split the same way in any order, on any machine.
+Rows of the same input (a text, an image) stay together, so that no part scores what another one trained on. Each
+input's place follows from its key, a hash: the same rows are split the same way in any order, on any machine.
 Deliberately different from scikit-learn's `train_test_split(stratify=...)`: that may leave a rare class out of a part.
 """
 
@@ -13,11 +13,9 @@ from datasets import Dataset
 
 from hf_kit.data import leaks
 from hf_kit.data.arrow_columns import column_array
-from hf_kit.data.columns import TextColumns
 from hf_kit.data.labels import ENCODED, MULTI, SINGLE, LabelMapping
 from hf_kit.data.loading import RawSplits
 from hf_kit.data.streamed_rows import StreamedRows
-from hf_kit.data.text_keys import text_keys
 from hf_kit.errors import UserError
 
 MOST_BINS = 10  # regression is stratified by quantiles
@@ -28,7 +26,7 @@ class Splits:
     """The splits of a run.
 
     Attributes:
-        keys: the `text_keys` of each split that there is, [n].
+        keys: of each split that there is, [n] numbers that are equal where rows have the same input.
         notes: sentences for the user.
     """
 
@@ -41,23 +39,29 @@ class Splits:
 
 def make_splits(
     raw: RawSplits,
-    columns: TextColumns,
+    keys: Mapping[str, np.ndarray],
     mapping: LabelMapping,
     validation_split_percentage: int = 10,
     test_split_percentage: int = 10,
     drop_leaks: bool = False,
+    noun: str = "text",
 ) -> Splits:
     """Keep the splits there are; take a missing validation set, and a missing test set with it, from train.
 
     `raw` holds encoded labels (`encode_labels`): the mapping is decided from all training rows before they are split.
     A given validation or test set is never split nor trained on; with a validation set of its own no test set is made.
-    Texts of a given test set stay in train as far as a class has others, so that they do not choose the model as well.
-    Percentages are of the different texts; 0 means that none is made. Stratified by label, for several labels by the
-    rarest one of a row, for regression by quantile. Single label: each class has at least one text in each part.
-    `drop_leaks` leaves out the training rows whose text is also in a given validation or test set.
+    Inputs of a given test set stay in train as far as a class has others, so that they do not choose the model as well.
+    Percentages are of the different inputs; 0 means that none is made. Stratified by label, for several labels by the
+    rarest one of a row, for regression by quantile. Single label: each class has at least one input in each part.
+    `drop_leaks` leaves out the training rows whose input is also in a given validation or test set.
+
+    Args:
+        keys: of each split of `raw`, [n] numbers that are equal where rows have the same input (`text_keys`, say).
+        noun: what one input is called in messages.
 
     Raises:
-        UserError: percentages out of range, a class with too few different texts, or one that `drop_leaks` takes whole.
+        UserError: percentages out of range, a class with too few different inputs, or one that `drop_leaks` takes
+            whole.
     """
     if raw.validation is not None:
         shares = {}
@@ -69,17 +73,15 @@ def make_splits(
     shares = {part: percentage / 100 for part, percentage in shares.items() if percentage}
 
     made = {"train": raw.train, "validation": raw.validation, "test": raw.test}
-    there = {part: rows for part, rows in made.items() if rows is not None}
-    keys = {p: rows.keys if isinstance(rows, StreamedRows) else text_keys(rows, columns) for p, rows in there.items()}
-    notes = []
+    keys, notes = dict(keys), []
     if drop_leaks:
         # Before a validation set is made, so that the rows that choose the model are none of the test's either.
-        made["train"], keys, note = leaks.drop_leaks(raw.train, keys, mapping)
+        made["train"], keys, note = leaks.drop_leaks(raw.train, keys, mapping, noun)
         notes.append(note)
     if shares:
         whole, whole_keys = made["train"], keys["train"]
         in_test = np.isin(whole_keys, keys.get("test", []))  # [n]
-        places = _place_texts(whole_keys, _strata(whole, mapping), shares, mapping, last=in_test)  # [n] 0: train
+        places = _place_inputs(whole_keys, _strata(whole, mapping), shares, mapping, in_test, noun)  # [n] 0: train
         parts = ("train", *shares)
         if isinstance(whole, StreamedRows):
             made |= zip(parts, whole.take_apart(places, len(parts)), strict=True)
@@ -87,7 +89,7 @@ def make_splits(
             made |= {part: whole.select(np.flatnonzero(places == i)) for i, part in enumerate(parts)}
         keys |= {part: whole_keys[places == i] for i, part in enumerate(parts)}
         sizes = " and ".join(f"{part} ({len(made[part]):,} rows)" for part in shares)
-        notes.append(f"{sizes} taken from the {len(whole):,} training rows, by label; same texts stay together")
+        notes.append(f"{sizes} taken from the {len(whole):,} training rows, by label; same {noun}s stay together")
     if made["validation"] is None:
         notes.append("no validation rows: nothing chooses among the epochs, and the last model is kept")
     elif made["test"] is None:
@@ -130,40 +132,45 @@ def _rarest(hot: np.ndarray, sums: np.ndarray, rows: int) -> np.ndarray:
     return np.where(hot.any(1), rarity.argmin(1), hot.shape[1])
 
 
-def _place_texts(
-    keys: np.ndarray, strata: np.ndarray, shares: Mapping[str, float], mapping: LabelMapping, last: np.ndarray
+def _place_inputs(
+    keys: np.ndarray,
+    strata: np.ndarray,
+    shares: Mapping[str, float],
+    mapping: LabelMapping,
+    last: np.ndarray,
+    noun: str,
 ) -> np.ndarray:
     """[n] 0 for train, 1 and on for the parts of `shares`.
 
-    A text whose rows differ in stratum counts for the rarest of them. Every stratum keeps a text in train. Rows where
+    An input whose rows differ in stratum counts for the rarest of them. Every stratum keeps one in train. Rows where
     `last` ([n] bool) leave train only where a stratum has no others.
     """
     sizes = np.bincount(strata)
     by_size = np.argsort(sizes, kind="stable")
     rank = np.argsort(by_size, kind="stable")  # stratum to its place from the rarest
-    texts, text_of_row = np.unique(keys, return_inverse=True)  # sorted by hash: in an order that is as good as random
-    rank_of_text = np.full(len(texts), len(sizes))
-    np.minimum.at(rank_of_text, text_of_row, rank[strata])
-    own_texts = np.bincount(rank_of_text, minlength=len(sizes))[rank]  # [strata]
+    inputs, input_of_row = np.unique(keys, return_inverse=True)  # sorted by hash: in an order that is as good as random
+    rank_of_input = np.full(len(inputs), len(sizes))
+    np.minimum.at(rank_of_input, input_of_row, rank[strata])
+    own_inputs = np.bincount(rank_of_input, minlength=len(sizes))[rank]  # [strata]
     if mapping.problem_type == SINGLE:
         for stratum in np.unique(strata):
-            if own_texts[stratum] <= len(shares):
-                raise UserError(_too_few(mapping.names[stratum], own_texts[stratum], shares))
-    counts = _counts(own_texts, list(shares.values()), least=int(mapping.problem_type == SINGLE))  # [parts, strata]
-    place, is_last = np.zeros(len(texts), dtype=np.int64), np.zeros(len(texts), dtype=bool)
-    is_last[text_of_row[last]] = True
+            if own_inputs[stratum] <= len(shares):
+                raise UserError(_too_few(mapping.names[stratum], own_inputs[stratum], shares, noun))
+    counts = _counts(own_inputs, list(shares.values()), least=int(mapping.problem_type == SINGLE))  # [parts, strata]
+    place, is_last = np.zeros(len(inputs), dtype=np.int64), np.zeros(len(inputs), dtype=bool)
+    is_last[input_of_row[last]] = True
     for stratum in np.unique(strata):
-        own = np.flatnonzero(rank_of_text == rank[stratum])
+        own = np.flatnonzero(rank_of_input == rank[stratum])
         own = own[np.argsort(is_last[own], kind="stable")]
         places = np.repeat(np.arange(1, len(shares) + 1), counts[:, stratum])
         place[own[: len(places)]] = places
     if not np.isin(np.arange(len(shares) + 1), place).all():
-        raise UserError(_too_few(None, len(texts), shares))
-    return place[text_of_row]
+        raise UserError(_too_few(None, len(inputs), shares, noun))
+    return place[input_of_row]
 
 
 def _counts(sizes: np.ndarray, shares: list[float], least: int) -> np.ndarray:
-    """[parts, strata] how many texts of each stratum go to each part.
+    """[parts, strata] how many inputs of each stratum go to each part.
 
     The running total is rounded, not each stratum, so that many small strata still add up to the share. Each part has
     `least` of every stratum, and train keeps one.
@@ -176,12 +183,12 @@ def _counts(sizes: np.ndarray, shares: list[float], least: int) -> np.ndarray:
     return counts
 
 
-def _too_few(name: str | None, texts: int, shares: Mapping[str, float]) -> str:
+def _too_few(name: str | None, inputs: int, shares: Mapping[str, float], noun: str) -> str:
     whose = "there are" if name is None else f"class `{name}` has"
     flags = " and ".join(f"--{part}_split_percentage 0" for part in shares)
     needed = len(shares) + 1
     return (
-        f"{whose} {texts} different text{'s' if texts != 1 else ''} to train on, and {' and '.join(shares)} rows are "
-        f"to be taken from them, which needs at least {needed}. Add rows, give "
+        f"{whose} {inputs} different {noun}{'s' if inputs != 1 else ''} to train on, and {' and '.join(shares)} rows "
+        f"are to be taken from them, which needs at least {needed}. Add rows, give "
         f"{' and '.join(f'--{part}_file' for part in shares)}, or make none with {flags}"
     )

@@ -6,6 +6,8 @@ It sees transformers, PEFT and the folder that is to be published, and nothing o
 impossible, and so is opening a connection. What it does is what the model card tells its readers to do.
 """
 
+import base64
+import io
 import json
 import socket
 import sys
@@ -120,6 +122,17 @@ def _text_inputs(request: dict[str, Any]) -> tuple[dict[str, Any], tuple[bool, s
     return batch, (ids == request["ids"], f"the tokenizer gives the same {number} ids for {len(ids)} texts")
 
 
+def _image_inputs(request: dict[str, Any]) -> tuple[dict[str, Any], None]:
+    """The images through the folder's own processor; the first one also as the file of the usage lines."""
+    from PIL import Image
+    from transformers import AutoImageProcessor
+
+    contents = [base64.b64decode(row["image"]) for row in request["rows"]]
+    Path("photo.png").write_bytes(contents[request["example"]])
+    processor = AutoImageProcessor.from_pretrained(request["folder"])
+    return dict(processor([Image.open(io.BytesIO(c)) for c in contents], return_tensors="pt")), None
+
+
 def _logits(model: Any, batch: dict[str, Any]) -> Any:
     import torch
 
@@ -133,9 +146,9 @@ def _same_label(answer: list[dict[str, Any]], wanted: dict[str, Any]) -> bool:
 
 
 # By kind of task.
-INPUTS = {"text": _text_inputs}
-ANSWERS = {"text": _logits}
-SAME = {"text": _same_label}
+INPUTS = {"text": _text_inputs, "image": _image_inputs}
+ANSWERS = {"text": _logits, "image": _logits}
+SAME = {"text": _same_label, "image": _same_label}
 
 
 def _use(request: dict[str, Any], checks: Checks) -> str | None:

@@ -52,6 +52,7 @@ def prove(staged: Path, reference: list[dict[str, Any]], task: Task, merged: Pat
         "base": base,
         "merged": merged.resolve().as_posix() if base and merged else None,
         "rows": [row["inputs"] for row in reference],
+        "example": next((i for i, row in enumerate(reference) if row is example), 0),
         "ids": [row["ids"] for row in reference],
         "outputs": [row["output"] for row in reference],
         "tolerance": largest * TOLERANCE[reference[0]["device"]],
@@ -127,7 +128,7 @@ def _example(reference: list[dict[str, Any]]) -> dict[str, Any]:
     """The shortest row that may be seen by all, for the lines of the card; else one without an answer to expect."""
     rows = sorted(reference, key=lambda row: len(str(row["inputs"])))
     for row in rows:
-        if not any(looks_personal(str(value)) for value in row["inputs"].values()):
+        if "image" in row["inputs"] or not any(looks_personal(str(value)) for value in row["inputs"].values()):
             return row
     return {"inputs": dict.fromkeys(rows[0]["inputs"], "a text of yours"), "output": None}
 

@@ -9,6 +9,7 @@ from datasets import Dataset
 
 from hf_kit.data.streamed_rows import StreamedRows
 from hf_kit.errors import UserError
+from hf_kit.input_rows import InputRows
 from hf_kit.run_folder import PROOF_ROWS, write_lines
 from hf_kit.tasks.task import Prepared, Task
 
@@ -27,12 +28,12 @@ def write_reference(folder: Path, model: Any, task: Task, processor: Any, prepar
     rows = task.sample_inputs(_source(prepared), ROWS)
     inputs = task.preprocess(task.input_dataset(rows), processor, "proof", cached=False)[0]
     outputs = outputs_of(model, inputs, task, processor)
-    ids = inputs["input_ids"][:] if "input_ids" in inputs.column_names else [None] * len(rows)
+    ids = [None] * len(rows) if isinstance(inputs, InputRows) else inputs["input_ids"][:]
     device = next(model.parameters()).device.type
     write_lines(
         folder / PROOF_ROWS,
         [
-            {"inputs": row, "ids": own, "output": output, "device": device}
+            {"inputs": task.noted(row), "ids": own, "output": output, "device": device}
             for row, own, output in zip(rows, ids, outputs.tolist(), strict=True)
         ],
     )
@@ -54,12 +55,13 @@ def read_reference(folder: Path) -> list[dict[str, Any]]:
 
 
 @torch.inference_mode()
-def outputs_of(model: Any, inputs: Dataset, task: Task, processor: Any) -> torch.Tensor:
+def outputs_of(model: Any, inputs: Dataset | InputRows, task: Task, processor: Any) -> torch.Tensor:
     """Raw outputs in float32 for all rows of `inputs` in one batch, `[n, ...]`, on the CPU."""
     model.eval()
     device = next(model.parameters()).device
-    names = [name for name in inputs.column_names if name in processor.model_input_names]
-    batch = task.collator(processor)([inputs.select_columns(names)[i] for i in range(len(inputs))])
+    if not isinstance(inputs, InputRows):
+        inputs = inputs.select_columns([name for name in inputs.column_names if name in processor.model_input_names])
+    batch = task.collator(processor)([inputs[i] for i in range(len(inputs))])
     return model(**{name: value.to(device) for name, value in batch.items()}).logits.float().cpu()
 
 

@@ -7,8 +7,8 @@ from hf_kit.errors import UserError, nearest
 
 
 def task_names() -> list[str]:
-    """The names that `--task` takes: the files of this folder but `task.py`."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "task")
+    """The names that `--task` takes: the files of this folder but those that tasks are made of."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in ("task", "classification"))
 
 
 def find_task(name: str):

@@ -18,6 +18,7 @@ from transformers import EvalPrediction, PreTrainedConfig
 from hf_kit.data import DataChecks
 from hf_kit.data.streamed_rows import StreamedRows
 from hf_kit.errors import UserError
+from hf_kit.input_rows import InputRows
 from hf_kit.streaming import TokenizedStream
 from hf_kit.usage import Base
 
@@ -51,20 +52,24 @@ class Task(ABC):
     Attributes:
         Arguments: a dataclass of the task's own flags; every field has a default and a help string.
         auto_class: the `AutoModelFor...` that loads its models.
-        peft_task_type: PEFT's name of the task.
+        peft_task_type: PEFT's name of the task; None where it has none.
         generates: its predictions come from `generate`.
         pipeline_tag: the Hub's name of the task.
         proof_kind: how `proof/program.py` makes the model's inputs.
+        noun: what one input is called in messages; the plural ends in s.
+        example_input: words for the command line that stand for an input of the user's.
         column_flags: the flags of `Arguments` that also say where new data's columns are.
         lower_is_better: the scores of which less is more.
     """
 
     Arguments: type
     auto_class: type
-    peft_task_type: str
+    peft_task_type: str | None
     generates = False
     pipeline_tag: str
     proof_kind: str
+    noun = "text"
+    example_input = '"a text of yours"'
     column_flags: tuple[str, ...] = ()
     lower_is_better = frozenset({"loss", "mae", "mse"})
 
@@ -79,6 +84,14 @@ class Task(ABC):
             UserError: what this model cannot do, or a processor that cannot be loaded.
         """
         return None
+
+    def load_sample(self) -> Dataset:
+        """The rows to train on where the user names none.
+
+        Raises:
+            UserError: this task has none.
+        """
+        raise UserError("which rows? Give --train_file FILE or --dataset_name NAME")
 
     @abstractmethod
     def prepare(self, raw: Any, data_arguments: Any) -> Prepared:
@@ -97,8 +110,13 @@ class Task(ABC):
         """Take back what `state` gave, so that evaluate and predict need the run folder alone."""
 
     @abstractmethod
-    def encode(self, dataset: Dataset, name: str) -> Dataset:
-        """Check and label the rows of a new data set (for evaluate) as `prepare` did."""
+    def encode(self, dataset: Dataset, name: str, notes: list[str], files: Sequence[str] = ()) -> Dataset:
+        """Check and label the rows of a new data set (for evaluate) as `prepare` did.
+
+        Args:
+            notes: sentences for the user are added.
+            files: the local files or folders that the rows come from, if they do.
+        """
 
     @abstractmethod
     def configure(self, config: PreTrainedConfig) -> None:
@@ -115,10 +133,25 @@ class Task(ABC):
         """The tokenizer or image processor: the checkpoint's, or one trained on the training split."""
 
     @abstractmethod
+    def open_processor(self, folder: Path) -> Any:
+        """The tokenizer or image processor that lies in a saved run's folder."""
+
+    def contents(self, rows: Dataset | StreamedRows) -> Dataset | StreamedRows:
+        """Of a checked split the columns that say what is learned from it, wherever the rows lie."""
+        return rows
+
+    def loader_defaults(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Training arguments of data loading that suit these `inputs`, where the user sets none."""
+        return {}
+
+    @abstractmethod
     def preprocess(
         self, dataset: Dataset | StreamedRows, processor: Any, name: str, *, cached: bool = True
-    ) -> tuple[Dataset | TokenizedStream, list[str]]:
-        """Model inputs with an integer column `length`, and notes for the user (texts cut, say).
+    ) -> tuple[Dataset | TokenizedStream | InputRows, list[str]]:
+        """Model inputs and notes for the user (texts cut, say).
+
+        Inputs of several lengths are a data set with an integer column `length`, by which batches are made; inputs that
+        are made as they are read, `InputRows`.
 
         `cached=False` is for the passing rows of `predict`: nothing is left on disk.
         """
@@ -180,6 +213,14 @@ class Task(ABC):
         return []
 
     @abstractmethod
+    def inputs_of(self, word: str, pair: str | None = None) -> Iterator[Any]:
+        """What a word on the command line, or a line of standard input, means to `predict`; mostly itself.
+
+        Args:
+            pair: the second text beside it.
+        """
+
+    @abstractmethod
     def input_row(self, item: Any) -> dict[str, Any]:
         """One input of `predict` (a text, a pair, a row) as the row that stands beside its answer."""
 
@@ -190,6 +231,10 @@ class Task(ABC):
     @abstractmethod
     def sample_inputs(self, dataset: Dataset, number: int) -> list[dict[str, Any]]:
         """At most `number` inputs of a split, as `input_row` gives them, each one short enough to be read whole."""
+
+    def noted(self, row: dict[str, Any]) -> dict[str, Any]:
+        """An input of `sample_inputs` as JSON, for the file that the proof reads."""
+        return row
 
     @abstractmethod
     def label_names(self) -> list[str] | None:
@@ -225,6 +270,12 @@ class Task(ABC):
         """Columns and rows of a finer table than the scores: per class, say."""
         return [], []
 
-    def figures(self, predictions: np.ndarray, labels: np.ndarray, folder: Path) -> list[Path]:
-        """Draw what a person would rather look at into `folder`; the paths written."""
+    def figures(
+        self, predictions: np.ndarray, labels: np.ndarray, folder: Path, rows: Dataset, processor: Any
+    ) -> list[Path]:
+        """Draw what a person would rather look at into `folder`; the paths written.
+
+        Args:
+            rows: as `prepare` gave them, in the order of the predictions.
+        """
         return []

@@ -9,35 +9,27 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from torch import Tensor
 from transformers import (
     AutoModelForSequenceClassification,
-    EvalPrediction,
+    AutoTokenizer,
     PreTrainedConfig,
     PreTrainedTokenizerBase,
 )
 
 from hf_kit import tokenization, truncation
-from hf_kit.answers import CONFIG_FIELD, MULTI, SINGLE, Answers
-from hf_kit.arguments import DataArguments, ModelArguments, parse_json_field
+from hf_kit.answers import MULTI, SINGLE
+from hf_kit.arguments import ModelArguments
 from hf_kit.backbone import fit_config_to_tokenizer, may_run_code, resolve_checkpoint
 from hf_kit.collation import PadRows
 from hf_kit.data import (
     DataChecks,
-    LabelMapping,
-    RawSplits,
-    Splits,
     TextColumns,
     check_split,
     check_texts,
     column_if_there,
     count_tokens,
-    decide_labels,
     empty_texts,
-    encode_labels,
     find_columns,
-    has_labels,
-    make_splits,
     read_texts,
     similar_labels,
     two_rows_that_disagree,
@@ -45,19 +37,17 @@ from hf_kit.data import (
 from hf_kit.data.labels import mapping_of
 from hf_kit.data.quiet import quiet
 from hf_kit.data.row_stream import RowStream
+from hf_kit.data.sample import load_sample
 from hf_kit.data.streamed_rows import StreamedRows, scan
-from hf_kit.errors import UserError, nearest
-from hf_kit.loss import ClassificationLoss, base_rates, class_weights
+from hf_kit.data.text_keys import text_keys
+from hf_kit.errors import UserError
 from hf_kit.models import own_model_types
 from hf_kit.streaming import TokenizedStream
-from hf_kit.tasks.task import Prepared, Task
+from hf_kit.tasks.classification import Classification, labels_of, parse_class_weights
+from hf_kit.tasks.task import Prepared
 from hf_kit.tokenizer_training import in_the_class_that_loads, train_tokenizer
-from hf_kit.usage import Base, classifier_usage
 from hf_kit.vector_file import VectorFile
 from hf_kit.windows import windows_note
-
-# The largest class has this many times the rows of the smallest: accuracy then says little of the smallest.
-SKEWED = 3
 
 
 @dataclass
@@ -95,17 +85,10 @@ class TextClassificationArguments:
     def __post_init__(self):
         if self.max_length is not None and self.max_length < 3:
             raise ValueError(f"--max_length is {self.max_length}; a text needs at least 3 tokens")
-        words = ("none", "balanced")
-        if isinstance(self.class_weights, str) and self.class_weights not in words:
-            if not self.class_weights.lstrip().startswith("{"):
-                raise ValueError(
-                    f"--class_weights {self.class_weights!r}{nearest(self.class_weights, words)} Allowed: none, "
-                    "balanced, or weights as JSON: '{\"label\": 2.5}'"
-                )
-            self.class_weights = parse_json_field("class_weights", self.class_weights)
+        self.class_weights = parse_class_weights(self.class_weights)
 
 
-class TextClassification(Task):
+class TextClassification(Classification):
     """Sequence classification through `AutoModelForSequenceClassification`."""
 
     Arguments = TextClassificationArguments
@@ -116,13 +99,8 @@ class TextClassification(Task):
     column_flags = ("text_column", "text_pair_column", "label_column")
 
     columns: TextColumns
-    mapping: LabelMapping
-    answers: Answers
     max_length: int
-    skewed = False
     truncation_side: str
-    _loss: ClassificationLoss
-    _bias: list[float] | None = None
 
     def check_model(self, model_arguments: ModelArguments, config: PreTrainedConfig, *, fresh: bool) -> None:
         if model_arguments.tokenizer_name or not fresh:
@@ -136,148 +114,50 @@ class TextClassification(Task):
         if self.arguments.max_length:
             tokenization.check_max_length(self.arguments.max_length, config)
 
-    def prepare(self, raw: RawSplits, data_arguments: DataArguments) -> Prepared:
-        if raw.train is None:
-            raise UserError("there are no training rows: give --train_file or --dataset_name")
-        flags = self.arguments
-        self.columns = find_columns(
-            raw.train.column_names,
-            raw.train.features,
-            text_column=flags.text_column,
-            text_pair_column=flags.text_pair_column,
-            label_column=flags.label_column,
-        )
-        if self.columns.label is None:
-            raise UserError(f"no label column among {', '.join(raw.train.column_names)}: name it with --label_column")
-        notes: list[str] = []
-        labelled: dict[str, Dataset | StreamedRows | None] = {}
-        if isinstance(raw.train, RowStream):
-            labelled["train"] = self._scan(raw.train, data_arguments.shuffle_buffer_size)
-        else:
-            self.mapping = decide_labels(raw.train, self.columns.label, flags.problem_type)
-            labelled["train"] = self._encode(raw.train, "train", notes)
-        self.answers = Answers(self.mapping)
-        for name, split in (("validation", raw.validation), ("test", raw.test)):
-            labelled[name] = None if split is None else self._encode(split, name, notes)
-        if labelled["validation"] is not None and "labels" not in labelled["validation"].column_names:
-            raise UserError(
-                f"the validation set has no labels in `{self.columns.label}`; it chooses the best model and needs them"
-            )
-        splits = make_splits(
-            RawSplits(**labelled, name=raw.name, files=raw.files),
-            self.columns,
-            self.mapping,
-            validation_split_percentage=data_arguments.validation_split_percentage,
-            test_split_percentage=data_arguments.test_split_percentage,
-            drop_leaks=data_arguments.drop_leaks,
-        )
-        if self.label_smoothing and self.mapping.problem_type == "regression":
-            raise UserError("--label_smoothing_factor means nothing for regression; leave it out")
-        for name in splits.keys:
-            _keep_some(splits, name, getattr(data_arguments, f"max_{'train' if name == 'train' else 'eval'}_samples"))
-        train = splits.train
-        absent = self._absent_labels(train)
-        if absent:
-            notes.append(f"train: no row with the label {', '.join(absent)}")
-        notes += self._note_skew(train)
-        weights = None
-        if flags.class_weights not in (None, "none"):
-            if self.mapping.problem_type == "regression":
-                raise UserError("--class_weights means nothing for regression; leave it out")
-            weights = class_weights(flags.class_weights, self.mapping, self._counts(train), len(train))
-        self._loss = ClassificationLoss(self.mapping.problem_type, weights, self.label_smoothing)
-        self._bias = base_rates(self.mapping.problem_type, _labels(train), weights)
-        if isinstance(train, StreamedRows) and len(train) > train.buffer_size:
-            notes.append(
-                f"train: the baselines learn from {train.buffer_size:,} of the {len(train):,} rows, drawn evenly "
-                "(--shuffle_buffer_size)"
-            )
-        return Prepared(train, splits.validation, splits.test, notes + splits.notes, splits.keys)
+    def load_sample(self) -> Dataset:
+        return load_sample()
 
-    def _scan(self, train: RowStream, buffer_size: int) -> StreamedRows:
+    def find_columns(self, rows: Dataset | RowStream) -> None:
+        flags, known = self.arguments, getattr(self, "columns", TextColumns("", None, None))
+        names = {"text_column": known.text, "text_pair_column": known.text_pair, "label_column": known.label}
+        found = find_columns(
+            rows.column_names,
+            rows.features,
+            **{flag: getattr(flags, flag) or column_if_there(name, rows) for flag, name in names.items()},
+        )
+        if known.text_pair and not found.text_pair:
+            raise UserError("the model reads pairs of texts; name the second column with --text_pair_column")
+        single = known.text and not known.text_pair
+        self.columns = TextColumns(found.text, None if single else found.text_pair, found.label)
+
+    def scan_stream(self, train: RowStream, buffer_size: int) -> StreamedRows:
         scanned = scan(train, self.columns)
         self.mapping = mapping_of(scanned.labels, self.columns.label, self.arguments.problem_type)
         return StreamedRows(train, scanned, self.columns, self.mapping, buffer_size)
 
-    def _counts(self, train: Dataset | StreamedRows) -> list[int]:
-        """Rows per label, `[c]`."""
-        labels = _labels(train)
-        if self.mapping.problem_type == MULTI:
-            return np.asarray(labels.sum(0)).ravel().astype(int).tolist()
-        return np.bincount(labels, minlength=self.mapping.num_labels).tolist()
-
-    def _note_skew(self, train: Dataset | StreamedRows) -> list[str]:
-        """Decide whether the classes are skewed."""
-        if self.mapping.problem_type == "regression":
-            return []
-        counts = {name: count for name, count in zip(self.mapping.names, self._counts(train), strict=True) if count}
-        least, most = min(counts, key=counts.get), max(counts, key=counts.get)
-        self.skewed = counts[most] >= SKEWED * counts[least]
-        if not self.skewed:
-            return []
-        return [
-            f"train: skewed classes, {counts[most]:,} rows with {most} and {counts[least]:,} with {least}: macro-F1, "
-            "in which every class counts the same, chooses the best model (--metric_for_best_model)"
-        ]
-
-    def _absent_labels(self, train: Dataset | StreamedRows) -> list[str]:
-        if self.mapping.problem_type == "regression":
-            return []
-        return [name for name, count in zip(self.mapping.names, self._counts(train), strict=True) if not count]
-
-    def _encode(self, split: Dataset, name: str, notes: list[str]) -> Dataset:
-        split = check_texts(split, self.columns, name)
-        if empty_texts(split, self.columns).all():
+    def check_inputs(self, rows: Dataset, name: str, notes: list[str], files: Sequence[str]) -> Dataset:
+        rows = check_texts(rows, self.columns, name)
+        if empty_texts(rows, self.columns).all():
             raise UserError(f"{name}: every text in column `{self.columns.text}` is empty; name another --text_column")
-        if not has_labels(split, self.columns.label):
-            notes.append(f"{name}: no labels, so it is predicted and not scored")
-            return split.remove_columns([column for column in split.column_names if column == "labels"])
-        return encode_labels(split, self.columns.label, self.mapping, name)
+        return rows
 
-    def encode(self, dataset: Dataset, name: str) -> Dataset:
-        found = find_columns(
-            dataset.column_names,
-            dataset.features,
-            text_column=self.arguments.text_column or column_if_there(self.columns.text, dataset),
-            text_pair_column=self.arguments.text_pair_column or column_if_there(self.columns.text_pair, dataset),
-            label_column=self.arguments.label_column or column_if_there(self.columns.label, dataset),
-        )
-        if self.columns.text_pair and not found.text_pair:
-            raise UserError(f"the model reads pairs of texts; name the second column with --text_pair_column ({name})")
-        self.columns = TextColumns(found.text, found.text_pair if self.columns.text_pair else None, found.label)
-        return self._encode(dataset, name, [])
+    def keys(self, rows: Dataset) -> np.ndarray:
+        return text_keys(rows, self.columns)
 
     def state(self) -> dict[str, Any]:
-        return {
+        return super().state() | {
             "columns": {k: getattr(self.columns, k) for k in ("text", "text_pair", "label")},
-            "labels": self.mapping.to_dict(),
             "max_length": self.max_length,
             "truncation_side": self.truncation_side,
-            "class_weights": self._loss.class_weights,
-            "label_smoothing": self._loss.label_smoothing,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         self.columns = TextColumns(**state["columns"])
-        self.mapping = LabelMapping.from_dict(state["labels"])
-        self.answers = Answers(self.mapping)
+        super().restore(state)
         self.max_length = state["max_length"]
         self.truncation_side = state.get("truncation_side", "right")  # runs from before the flag have none
         if not isinstance(self.max_length, int) or self.max_length < 3 or self.truncation_side not in truncation.SIDES:
             raise ValueError(f"max_length {self.max_length!r}, truncation_side {self.truncation_side!r}")
-        weights = state["class_weights"]
-        self._loss = ClassificationLoss(
-            self.mapping.problem_type, tuple(weights) if weights else None, state["label_smoothing"]
-        )
-
-    def configure(self, config: PreTrainedConfig) -> None:
-        config.id2label = self.mapping.id2label  # sets num_labels as well
-        config.label2id = self.mapping.label2id
-        config.problem_type = self.mapping.problem_type
-        if self.answers.thresholds is not None:
-            setattr(config, CONFIG_FIELD, self.answers.thresholds)
-        elif hasattr(config, CONFIG_FIELD):
-            delattr(config, CONFIG_FIELD)  # a checkpoint's own, of its labels
 
     def load_processor(
         self, model_arguments: ModelArguments, config: PreTrainedConfig, train: Dataset | StreamedRows, *, fresh: bool
@@ -310,6 +190,9 @@ class TextClassification(Task):
         tokenizer.truncation_side = truncation.saved_side(self.truncation_side)
         tokenizer.init_kwargs["truncation_side"] = tokenizer.truncation_side  # else saving leaves it out
         return tokenizer
+
+    def open_processor(self, folder: Path) -> PreTrainedTokenizerBase:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
     def _text_columns(self) -> list[str]:
         return [c for c in (self.columns.text, self.columns.text_pair) if c]
@@ -363,7 +246,7 @@ class TextClassification(Task):
         splits, example = {}, None
         for name, rows in prepared.splits().items():
             streamed = isinstance(rows, StreamedRows)
-            labels = _labels(rows) if "labels" in rows.column_names else None
+            labels = labels_of(rows) if "labels" in rows.column_names else None
             tables = inputs[name].first_tables() if streamed else inputs[name].with_format("arrow").iter(10_000)
             splits[name] = check_split(
                 name,
@@ -383,55 +266,15 @@ class TextClassification(Task):
         both = dataset.select(two_rows_that_disagree(keys, labels))
         text = " ".join(self._joined_texts(both)[0].split())
         text = text if len(text) <= 60 else f"{text[:57]}..."
-        return f"`{text}` is {' and '.join(self._label_name(value) for value in _labels(both))}"
-
-    def _label_name(self, value: Any) -> str:
-        """An encoded label for a sentence; `[c]` for several."""
-        names, problem = self.mapping.names, self.mapping.problem_type
-        if problem == MULTI:
-            return "+".join(np.array(names)[value > 0]) or "no label"
-        return names[value] if problem == SINGLE else f"{value:g}"
+        return f"`{text}` is {' and '.join(self._label_name(value) for value in labels_of(both))}"
 
     def collator(self, processor: PreTrainedTokenizerBase) -> PadRows:
         # Few different lengths, and products whose sides are multiples of 8: a GPU's matrix units want both
         # (docs.nvidia.com/deeplearning/performance/dl-performance-matrix-multiplication). A CPU gains nothing by it.
         return PadRows(processor, multiple=8 if torch.cuda.is_available() else 1)
 
-    def loss(self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | None = None) -> Tensor:
-        return self._loss(outputs["logits"], labels, num_items_in_batch)
-
-    def count_items(self, labels: Tensor) -> Tensor:
-        return self._loss.count(labels)
-
-    def compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
-        return self.answers.scores(prediction.predictions, prediction.label_ids)
-
-    def metric_names(self) -> set[str]:
-        return self.answers.score_names()
-
-    def tune_decision(self, predictions: np.ndarray | None, labels: np.ndarray | None) -> list[str]:
-        return self.answers.tune(predictions, labels)
-
-    def output_bias(self) -> list[float] | None:
-        return self._bias
-
-    def read_decision(self, config: PreTrainedConfig) -> None:
-        if config.num_labels != self.mapping.num_labels:
-            raise UserError(
-                f"run.json has {self.mapping.num_labels} labels and config.json {config.num_labels}: they are of two "
-                "runs; restore them"
-            )
-        self.answers.thresholds = getattr(config, CONFIG_FIELD, None)
-        if self.answers.thresholds is None:
-            self.answers.tune(None, None)
-
-    def doubts(self, predictions: np.ndarray, labels: np.ndarray, name: str) -> list[str]:
-        return self.answers.doubts(predictions, labels, name)
-
-    @property
-    def metric_for_best_model(self) -> str:
-        plain = {SINGLE: "accuracy", MULTI: "f1_micro", "regression": "pearson"}[self.mapping.problem_type]
-        return "f1_macro" if self.skewed else plain
+    def inputs_of(self, word: str, pair: str | None = None) -> Iterator[str | tuple[str, str]]:
+        yield (word, pair) if pair else word
 
     def input_row(self, item: str | tuple[str, str] | dict[str, str]) -> dict[str, str]:
         if isinstance(item, str):
@@ -460,22 +303,8 @@ class TextClassification(Task):
         names = ("text", "text_pair")[: len(columns)]
         return [dict(zip(names, texts, strict=True)) for texts in zip(*columns, strict=True)]
 
-    def label_names(self) -> list[str] | None:
-        return None if self.mapping.problem_type == "regression" else self.mapping.names
-
-    def usage(self, row: dict[str, str], *, own_code: bool, base: Base | None) -> str:
-        example = repr(row) if len(row) > 1 else repr(row["text"])
-        return classifier_usage(
-            self.pipeline_tag,
-            self.auto_class.__name__,
-            "AutoTokenizer",
-            example,
-            own_code=own_code,
-            base=base,
-        )
-
-    def usage_answer(self, output: list[float]) -> dict[str, Any]:
-        return self.answers.most_likely(np.array([output]))
+    def usage_example(self, row: dict[str, str]) -> str:
+        return repr(row) if len(row) > 1 else repr(row["text"])
 
     def read_inputs(self, path: str) -> Iterator[str | tuple[str, str]]:
         named = (self.arguments.text_column, self.arguments.text_pair_column)
@@ -489,9 +318,6 @@ class TextClassification(Task):
             return f"{', '.join(answer['labels']) or '-'}\t{texts}"
         return f"{answer['score']:.3f}\t{texts}"
 
-    def decode(self, predictions: np.ndarray) -> list[dict[str, Any]]:
-        return self.answers.decode(predictions)
-
     def baselines(
         self, train: Dataset | StreamedRows, evaluated: dict[str, Dataset]
     ) -> dict[str, dict[str, dict[str, float]]]:
@@ -502,32 +328,15 @@ class TextClassification(Task):
         return text_baselines(
             self.mapping.problem_type,
             self._joined_texts(train),
-            _labels(train),
+            labels_of(train),
             {name: self._joined_texts(split) for name, split in evaluated.items()},
-            {name: _labels(split) for name, split in evaluated.items()},
+            {name: labels_of(split) for name, split in evaluated.items()},
             self.mapping.num_labels,
         )
 
     def _joined_texts(self, dataset: Dataset) -> list[str]:
         columns = [dataset[c][:] for c in self._text_columns()]
         return [" ".join(parts) for parts in zip(*columns, strict=True)]
-
-    def details(self, predictions: np.ndarray, labels: np.ndarray) -> tuple[list[str], list[Sequence[Any]]]:
-        rows = self.answers.per_class(predictions, labels)
-        return (["label", "precision", "recall", "f1", "rows"], rows) if rows else ([], [])
-
-    def figures(self, predictions: np.ndarray, labels: np.ndarray, folder: Path) -> list[Path]:
-        from hf_kit import figures
-
-        if self.mapping.problem_type == "regression":
-            path = folder / "predicted_against_true.png"
-            figures.regression_figure(labels, predictions.reshape(-1), path)
-            return [path]
-        if self.mapping.problem_type == MULTI:
-            return []
-        path = folder / "confusion_matrix.png"
-        figures.confusion_matrix_figure(labels, predictions.argmax(-1), self.mapping.names, path)
-        return [path]
 
 
 def _given_tokenizer(arguments: ModelArguments) -> PreTrainedTokenizerBase:
@@ -538,28 +347,6 @@ def _given_tokenizer(arguments: ModelArguments) -> PreTrainedTokenizerBase:
     return tokenization.load_tokenizer(
         name, revision=arguments.model_revision, trust_remote_code=may_run_code(arguments, name)
     )
-
-
-def _keep_some(splits: Splits, name: str, most: int | None) -> None:
-    """Cut a split to a trial's rows, drawn evenly: files are often sorted by class. A stream's stay in their order."""
-    dataset = getattr(splits, name)
-    if most is None or most >= len(dataset):
-        return
-    if isinstance(dataset, StreamedRows):
-        kept = dataset.keep(dataset.evenly(most))
-        splits.keys[name] = kept.keys
-    else:
-        rows = np.random.default_rng(0).permutation(len(dataset))[:most]
-        kept = dataset.select(rows)
-        splits.keys[name] = splits.keys[name][rows]
-    setattr(splits, name, kept)
-
-
-def _labels(dataset: Dataset | StreamedRows) -> Any:
-    """`[n]` ids or numbers, `[n, c]` of 0 and 1 (sparse for a stream)."""
-    if isinstance(dataset, StreamedRows):
-        return dataset.labels
-    return np.asarray(dataset.select_columns("labels").with_format("numpy")["labels"][:])  # other columns stay unread
 
 
 TASK = TextClassification
