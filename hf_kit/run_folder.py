@@ -24,6 +24,8 @@ from hf_kit.run_lock import LOCK
 
 RUN, RECIPE, RESULTS, MERGED = "run.json", "recipe.yaml", "results.json", "merged"
 CARD, PROOF, PROOF_ROWS = "README.md", "proof.json", "proof_rows.jsonl"
+# Pictures that show rows of the data, which are not ours to tell.
+FIGURES_OF_ROWS = ("worst_errors.png",)
 
 # What a run may leave that ended before its facts were written.
 UNBEGUN = (LOCK, f"{RUN}.part")

@@ -17,7 +17,15 @@ CONFIG = {
 
 
 def split_checks(rows: int, labels: dict[str, int] | None, **found: Any) -> dict[str, Any]:
-    nothing = {"label_range": None, "unlabelled": 0, "empty": 0, "repeated": 0, "two_labels": 0, "in_train": None}
+    nothing = {
+        "label_range": None,
+        "unlabelled": 0,
+        "skipped": 0,
+        "empty": 0,
+        "repeated": 0,
+        "two_labels": 0,
+        "in_train": None,
+    }
     nothing |= {"in_validation": None, "read": rows, "cut": 0, "lost": 0, "tokens": 20 * rows, "unknown": 0}
     return {"rows": rows, "labels": labels} | nothing | found
 

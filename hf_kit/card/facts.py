@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from hf_kit.run_folder import MERGED, PROOF, PROOF_ROWS, RECIPE, RESULTS, RUN, read_json
+from hf_kit.run_folder import FIGURES_OF_ROWS, MERGED, PROOF, PROOF_ROWS, RECIPE, RESULTS, RUN, read_json
 
 PLACEHOLDER = "OWNER/NAME"  # where nobody has said yet to where the model goes
 # By the end of an architecture's name the Hub's name of its task.
@@ -74,6 +74,11 @@ class Facts:
         return next((tag for end, tag in PIPELINES.items() if names[0].endswith(end)), None)
 
     @cached_property
+    def noun(self) -> str:
+        """What is read."""
+        return "image" if self.pipeline_tag == "image-classification" else "text"
+
+    @cached_property
     def as_adapter(self) -> bool:
         """Whether the adapter is published, rather than the merged model: where its base is on the Hub."""
         if self.proof and self.proof.get("files"):
@@ -112,7 +117,7 @@ class Facts:
 
 def read_facts(folder: Path, repo_id: str | None) -> Facts:
     """Raises: UserError: a file is damaged."""
-    figures = folder / "figures"
+    drawn = sorted(path.name for path in (folder / "figures").glob("*.png"))
     recipe = folder / RECIPE
     rows = folder / PROOF_ROWS
     return Facts(
@@ -124,5 +129,5 @@ def read_facts(folder: Path, repo_id: str | None) -> Facts:
         adapter=read_json(folder / "adapter_config.json"),
         proof=read_json(folder / PROOF),
         rows=[json.loads(line) for line in rows.read_text(encoding="utf-8").splitlines()] if rows.is_file() else [],
-        figures=sorted(f"figures/{path.name}" for path in figures.glob("*.png")) if figures.is_dir() else [],
+        figures=[f"figures/{name}" for name in drawn if name not in FIGURES_OF_ROWS],
     )

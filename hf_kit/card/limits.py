@@ -60,11 +60,11 @@ def _rows(facts: Facts) -> list[str]:
         points.append(f"{train['rows']:,} training rows are few.")
     if split.get("in_train"):
         points.append(
-            f"{split['in_train']:,} of the {split['rows']:,} {facts.split} texts are also in train, which flatters the "
-            "score on all rows; that on the clean rows stands beside it."
+            f"{split['in_train']:,} of the {split['rows']:,} {facts.split} {facts.noun}s are also in train, which "
+            "flatters the score on all rows; that on the clean rows stands beside it."
         )
     if train.get("two_labels"):
-        points.append(f"In {train['two_labels']:,} training rows the same text has two different labels.")
+        points.append(f"In {train['two_labels']:,} training rows the same {facts.noun} has two different labels.")
     return points
 
 

@@ -90,7 +90,7 @@ def _results(facts: Facts) -> list[EvalResult]:
     out = _of_rows(facts, facts.results[split], number_of_rows(facts, split), "")
     clean = facts.results.get("clean", {})
     if split in clean:
-        out += _of_rows(facts, clean[split], clean["rows"][split], ", texts not in train")
+        out += _of_rows(facts, clean[split], clean["rows"][split], f", {facts.noun}s not in train")
     return out
 
 

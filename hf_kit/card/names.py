@@ -6,7 +6,14 @@ from hf_kit.card.escaping import shown
 from hf_kit.card.facts import Facts
 
 HUB = "https://huggingface.co"
-SAMPLE = "hf_kit sample reviews"
+# What a run without data of its own was trained on: its name, and the same within a sentence.
+SAMPLES = {
+    "text": (
+        "hf_kit sample reviews",
+        "the sample that comes with hf_kit: short reviews, English and Chinese, half of them positive",
+    ),
+    "image": ("handwritten digits", "the handwritten digits that come with scikit-learn, 8 by 8 pixels each"),
+}
 
 
 def title(facts: Facts) -> str:
@@ -22,7 +29,7 @@ def data_name(facts: Facts) -> str:
     if "id" in data:
         return data["id"]
     if data.get("sample"):
-        return SAMPLE
+        return SAMPLES[facts.noun][0]
     return data.get("folder") or data.get("files", {}).get("train") or "unknown data"
 
 
@@ -34,7 +41,7 @@ def data_phrase(facts: Facts) -> str:
         revision = f", revision {shown(data['revision'], 12)}" if data.get("revision") else ""
         return f"[{shown(data['id'])}]({HUB}/datasets/{quote(data['id'])}){config}{revision}"
     if data.get("sample"):
-        return "the sample that comes with hf_kit: short reviews, English and Chinese, half of them positive"
+        return SAMPLES[facts.noun][1]
     if "folder" in data:
         return f"{shown(data['folder'])} (files of its owner, not on the Hub)"
     if "files" in data:

@@ -98,7 +98,7 @@ def verdict_sentence(facts: Facts) -> str:
         return "No labelled rows were kept to score it on: how good it is, nobody has measured."
     name = metric_name(found.metric)
     spread = f" ± {number(found.sd)} in the mean of its seeds" if found.sd is not None else ""
-    where = f"{found.rows:,} {facts.split} rows" + (" whose texts are not in train" if found.clean else "")
+    where = f"{found.rows:,} {facts.split} rows" + (f" whose {facts.noun}s are not in train" if found.clean else "")
     flattering = ""
     if facts.split == "validation":
         flattering = " These rows also chose the model, so the score flatters it."

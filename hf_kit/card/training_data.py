@@ -5,14 +5,15 @@ from hf_kit.card.examples import examples
 from hf_kit.card.facts import Facts
 from hf_kit.card.markdown import joined, listed, table
 
-# What is counted: its name on the card, the count, and the whole that it is a share of.
+# What is counted: its name on the card ({}: what is read), the count, and the whole that it is a share of.
 COUNTED = (
     ("rows without a label", "unlabelled", "rows"),
-    ("empty texts", "empty", "rows"),
-    ("repeated texts", "repeated", "rows"),
-    ("texts with two different labels", "two_labels", "rows"),
-    ("texts that are also in train", "in_train", "rows"),
-    ("texts that are also in validation", "in_validation", "rows"),
+    ("{}s that cannot be read, left out", "skipped", "rows"),
+    ("empty {}s", "empty", "rows"),
+    ("repeated {}s", "repeated", "rows"),
+    ("{}s with two different labels", "two_labels", "rows"),
+    ("{}s that are also in train", "in_train", "rows"),
+    ("{}s that are also in validation", "in_validation", "rows"),
     ("cut texts", "cut", "read"),
     ("unknown tokens", "unknown", "tokens"),
 )
@@ -28,9 +29,11 @@ def _splits(facts: Facts) -> str:
     taken = [split for split in ("validation", "test") if split in facts.checks and facts.held_out(split)]
     said = []
     if taken:
-        said.append(f"The {listed(taken)} rows were taken from the training rows by label, equal texts kept together.")
+        said.append(
+            f"The {listed(taken)} rows were taken from the training rows by label, equal {facts.noun}s kept together."
+        )
     if facts.setting("drop_leaks"):
-        said.append("Training rows whose text is also in validation or test were left out.")
+        said.append(f"Training rows whose {facts.noun} is also in validation or test were left out.")
     return " ".join(said)
 
 
@@ -41,11 +44,12 @@ def _checks_table(facts: Facts) -> str:
     if any(ranges):
         rows.append(["labels from, to", *("{:g}, {:g}".format(*r) if r else "" for r in ranges)])
     clean = []
-    for name, count, whole in COUNTED:
+    for named, count, whole in COUNTED:
+        name = named.format(facts.noun)
         counts = [split.get(count) for split in splits.values()]
         if any(counts):
             rows.append([name, *(_share(split.get(count), split.get(whole)) for split in splits.values())])
-        elif any(value is not None for value in counts) and count not in ("unlabelled", "cut", "unknown"):
+        elif any(value is not None for value in counts) and count not in ("unlabelled", "skipped", "cut", "unknown"):
             clean.append(name)
     none = f"Looked for and not found: {listed(clean)}." if clean else None
     return joined(table(["", *splits], rows), none)

@@ -32,10 +32,10 @@ def write_card(folder: Path, repo_id: str | None) -> str:
 
 def _again(facts: Facts, recipe: str) -> str:
     """How to check the model, train it further and train it anew."""
-    rows = "a-folder" if facts.pipeline_tag == "image-classification" else "more.csv"
+    rows = "--dataset_name a-folder" if facts.noun == "image" else "--{}_file more.csv"
     commands = [
-        ("train it further", f"train --model_name_or_path {facts.repo} --train_file {rows}"),
-        ("score it on rows of yours", f"evaluate {facts.repo} --test_file {rows}"),
+        ("train it further", f"train --model_name_or_path {facts.repo} {rows.format('train')}"),
+        ("score it on rows of yours", f"evaluate {facts.repo} {rows.format('test')}"),
     ]
     if "id" in facts.data and facts.split and not facts.held_out(facts.split):
         commands.append(("score it again as above", f"evaluate {facts.repo} {_published_split(facts)}"))

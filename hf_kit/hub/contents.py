@@ -15,7 +15,7 @@ from typing import Any
 from hf_kit.errors import UserError
 from hf_kit.lora import ADAPTER_FILE
 from hf_kit.models import own_model_types
-from hf_kit.run_folder import CARD, MERGED, PROOF, RECIPE, RESULTS, RUN, read_json
+from hf_kit.run_folder import CARD, FIGURES_OF_ROWS, MERGED, PROOF, RECIPE, RESULTS, RUN, read_json
 from hf_kit.usage import CONFIG_FOLDER
 
 WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")
@@ -93,7 +93,7 @@ def facts_of(folder: Path, recipe: str) -> Files:
     if (folder / RESULTS).is_file():
         files[RESULTS] = folder / RESULTS
     figures = sorted((folder / "figures").glob("*.png")) if (folder / "figures").is_dir() else []
-    return files | {f"figures/{path.name}": path for path in figures}
+    return files | {f"figures/{path.name}": path for path in figures if path.name not in FIGURES_OF_ROWS}
 
 
 def stage(files: Mapping[str, Path | bytes], target: Path) -> Path:
