@@ -33,7 +33,7 @@ def test_the_example_task_is_one_file_and_one_recipe(tmp_path, monkeypatch, caps
     (recipes / "lstm.yaml").write_text(block("yaml", "task: star_rating"))
     # As if the file lay in hf_kit/tasks.
     monkeypatch.setattr(hf_kit.tasks, "__path__", [*hf_kit.tasks.__path__, str(tasks)])
-    assert hf_kit.tasks.task_names() == ["star_rating", "text_classification"]
+    assert "star_rating" in hf_kit.tasks.task_names()
     rng = random.Random(0)
     rows = [(sentence([f"star{n}"], rng), n) for n in (1, 2, 3) for _ in range(40)]
     write_csv(tmp_path / "stars.csv", rows)
