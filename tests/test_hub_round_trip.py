@@ -6,10 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hub_server import HubServer, connect, environment
-from tiny import FAMILIES, reviews, write_csv
+from PIL import Image
+from tiny import FAMILIES, IMAGE_FAMILIES, reviews, write_csv
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from hf_kit.cli import main
@@ -25,6 +27,7 @@ class NoKit:
         if name.split(".")[0] == "hf_kit":
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, NoKit())
+import numpy as np
 import torch
 exec(sys.argv[1].replace("REPO", sys.argv[2]))
 model = getattr(classify, "model")
@@ -120,3 +123,37 @@ def test_a_stranger_uses_what_was_pushed(family, hub, tmp_path):
         said = json.loads(done.stdout.splitlines()[-1])
         assert said["answer"] in ("good", "bad")
         assert torch.allclose(torch.tensor(said["logits"]), logits(folder), atol=1e-5)
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=[] if name == "vit" else pytest.mark.slow) for name in IMAGE_FAMILIES]
+)
+def test_images_there_and_back(family, hub, capsys):
+    few = (
+        "--baselines=False",
+        "--disable_tqdm=True",
+        "--max_steps=1",
+        "--max_train_samples=60",
+        "--max_eval_samples=20",
+    )
+    push = ("--task=image_classification", "--push_to_hub", *few)
+    overrides = f"--config_overrides={json.dumps(IMAGE_FAMILIES[family])}"
+    assert (
+        main(["train", f"--model_type={family}", overrides, "--output_dir=base", *push, "--hub_model_id=me/base"]) == 0
+    )
+    there = hub.files("me/base")
+    assert {"model.safetensors", "preprocessor_config.json"} <= set(there) and json.loads(there["proof.json"])["passed"]
+    assert "figures/worst_errors.png" not in there
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save("photo.png")
+    answers = []
+    for name in ("me/base", "base"):
+        capsys.readouterr()
+        assert main(["predict", name, "photo.png", "--json", "--bf16=False"]) == 0
+        answers.append(json.loads(capsys.readouterr().out.splitlines()[-1]))
+    assert answers[0] == answers[1]
+    lora = ("--model_name_or_path=me/base", "--use_peft", "--lora_r=2", "--output_dir=lora", "--hub_model_id=me/lora")
+    assert main(["train", *lora, *push]) == 0
+    assert "adapter_model.safetensors" in hub.files("me/lora")
+    assert json.loads(hub.files("me/lora")["proof.json"])["passed"]
+    assert main(["predict", "me/lora", "photo.png"]) == 0
