@@ -24,6 +24,7 @@ from transformers import Seq2SeqTrainer, TrainerCallback
 from transformers.trainer_callback import ExportableState, TrainerControl, TrainerState
 from transformers.trainer_utils import SaveStrategy
 
+from hf_kit.channels_last import match_layout
 from hf_kit.checkpoints.commit import Commits, staging
 from hf_kit.checkpoints.manifest import verify
 from hf_kit.checkpoints.names import PREFIX, step_of
@@ -268,6 +269,7 @@ class CheckpointingTrainer(Seq2SeqTrainer):
             super()._load_optimizer_and_scheduler(checkpoint)
             return
         self.optimizer.load_state_dict(read_state(Path(checkpoint), "optimizer"))
+        match_layout(self.optimizer)
         self.lr_scheduler.load_state_dict(read_state(Path(checkpoint), "scheduler"))
 
     def _load_scaler(self, checkpoint) -> None:

@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from test_launch import REPOSITORY, TRAIN, start
-from tiny import FAMILIES, QUIET_RUN, reviews, write_csv
+from tiny import FAMILIES, IMAGE_FAMILIES, QUIET_RUN, reviews, write_csv, write_photos
 from transformers import BertConfig, BertForMaskedLM
 
 import hf_kit.run
@@ -54,6 +54,8 @@ BERT = model("bert", hidden_dropout_prob=0.2)
 def files(tmp_path):
     write_csv(tmp_path / "reviews.csv", reviews(44))
     write_csv(tmp_path / "dev.csv", reviews(20, seed=9))
+    write_photos(tmp_path / "photos", 22)  # so many rows again
+    write_photos(tmp_path / "more_photos", 10, seed=9)
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +163,11 @@ def assert_exact(runs: Runs, *flags: str, cuts: tuple[int, ...], steps: int | No
 # In the first epoch between two logging steps, at the last step of one, and in the last one at a logging step.
 CUTS = (2, 6, 13)
 
+IMAGES = [
+    *("--task=image_classification", "--train_file=photos", "--validation_file=more_photos"),
+    *("--model_type=resnet", f"--config_overrides={json.dumps(IMAGE_FAMILIES['resnet'])}"),
+]
+
 CASES = {
     "by length": LSTM,
     "random": [*LSTM, "--train_sampling_strategy=random"],
@@ -175,6 +182,7 @@ CASES = {
         *("--eval_strategy=steps", "--eval_steps=2", "--save_strategy=steps", "--save_steps=4"),
     ],
     "the best by steps": [*LSTM, "--eval_strategy=steps", "--eval_steps=3", "--save_strategy=best"],
+    "images": [*IMAGES, "--color_jitter=0.3", "--mixup_alpha=0.4", "--cutmix_alpha=1"],
     "the last model": [*LSTM, "--load_best_model_at_end=False", "--save_strategy=no"],
 }
 RARE = {
@@ -193,6 +201,12 @@ RARE = {
         *("--dataloader_num_workers=2", "--per_device_train_batch_size=4", "--gradient_accumulation_steps=2"),
     ],
     "streamed with workers": [*LSTM, "--streaming", "--shuffle_buffer_size=16", "--dataloader_num_workers=2"],
+    "images with workers": [*IMAGES, "--dataloader_num_workers=2", "--randaugment_magnitude=5"],
+    "images with workers that stay": [*IMAGES, "--dataloader_num_workers=1", "--dataloader_persistent_workers"],
+    "images in order, accumulated": [
+        *IMAGES,
+        *("--train_sampling_strategy=sequential", "--per_device_train_batch_size=4", "--gradient_accumulation_steps=2"),
+    ],
     "workers that stay": [*LSTM, "--dataloader_num_workers=2", "--dataloader_persistent_workers"],
     "an encoder at random, accumulated": [
         *BERT,
@@ -212,6 +226,12 @@ def test_a_run_cut_in_the_middle_ends_as_if_it_had_not_been(runs, case):
 @pytest.mark.parametrize("case", [*CASES, *RARE])
 def test_a_run_cut_in_every_epoch_ends_as_if_it_had_not_been(runs, case):
     assert_exact(runs, *(CASES | RARE)[case], cuts=CUTS)
+
+
+def test_images_are_the_same_with_and_without_workers(runs):
+    runs.whole(*IMAGES, "--output_dir=without")
+    runs.whole(*IMAGES, "--dataloader_num_workers=2", "--output_dir=with")
+    assert_same("without", "with")
 
 
 def test_it_does_with_data_workers(runs):

@@ -44,7 +44,7 @@ def stream_files(paths: list[Path], split: str) -> RowStream:
     for path in paths:
         if path.is_dir():
             raise UserError(
-                f"{path}: a folder of .txt files is not streamed; write its texts into a jsonl, csv or parquet file, "
+                f"{path}: a folder of classes is not streamed; write its texts into a jsonl, csv or parquet file, "
                 "or leave --streaming out"
             )
         with quiet():

@@ -218,7 +218,7 @@ class ImageClassification(Classification):
     def loader_defaults(self, inputs: dict[str, Any]) -> dict[str, Any]:
         if not any(rows.decodes for rows in inputs.values()):
             return {}
-        return {"dataloader_num_workers": loader_workers(), "dataloader_persistent_workers": True}
+        return {"dataloader_num_workers": loader_workers()}
 
     def check(self, prepared: Prepared, inputs: dict[str, ImageRows], processor: BaseImageProcessor) -> DataChecks:
         splits, example = {}, None
