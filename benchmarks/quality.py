@@ -94,7 +94,7 @@ ROWS = [
         "BANKING77",
         "LSTM",
         "accuracy",
-        f"{LSTM} {BANKING} --label_smoothing_factor 0.1 --max_length 64 --num_train_epochs 15",
+        f"{LSTM} {BANKING} --label_smoothing_factor 0.1 --max_length 64 --num_train_epochs 25",
     ),
     Row(
         "ag-news-lstm",

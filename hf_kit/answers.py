@@ -50,6 +50,12 @@ class Answers:
                 answers.append({"label": names[chosen], "score": float(row[chosen]), "scores": scores})
         return answers
 
+    def most_likely(self, output: np.ndarray) -> dict[str, Any]:
+        """The label of the largest output of one row, `[1, c]`, and its score, as transformers' pipeline gives them."""
+        values = metrics.to_probabilities(self.mapping.problem_type, output).reshape(-1)
+        label = None if self.mapping.problem_type == "regression" else self.mapping.names[int(values.argmax())]
+        return {"label": label, "score": float(values.max())}
+
     def scores(self, outputs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """All scores; several labels are read at the best thresholds for these very rows until they are tuned."""
         thresholds = self.thresholds

@@ -197,6 +197,14 @@ class KitTrainingArguments(Seq2SeqTrainingArguments):
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after this many evaluations without a better score."}
     )
+    hub_strategy: str = field(
+        default="end",
+        metadata={
+            "help": "When to push with --push_to_hub: at the end; every_save: the model of every checkpoint as well; "
+            "checkpoint: and what the run needs to go on elsewhere.",
+            "choices": ["end", "every_save", "checkpoint", "all_checkpoints"],
+        },
+    )
     num_seeds: int = field(
         default=1,
         metadata={"help": "Train this many times, with --seed and the numbers after it: mean, sd, and the best kept."},

@@ -16,11 +16,12 @@ from safetensors import SafetensorError, safe_open
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.activations import ACT2FN
 
+from hf_kit.adapter_merging import hub_adapter, merged_folder
 from hf_kit.arguments import ModelArguments
 from hf_kit.errors import UserError, nearest
 from hf_kit.hub_errors import why_not_from_hub
 from hf_kit.models import own_model_types
-from hf_kit.untrusted_folder import examine_checkpoint, read_object, refuse_foreign_kernels, refuse_pickled_weights
+from hf_kit.untrusted_folder import examine_checkpoint, refuse_foreign_kernels, refuse_pickled_weights
 
 SIZES = "vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size".split()
 ACTIVATIONS = "hidden_act hidden_activation activation activation_function".split()
@@ -52,15 +53,8 @@ def resolve_checkpoint(name: str) -> str:
         if (path / "config.json").is_file():
             _check_weights(name, path)
             return str(path)
-        if (path / "merged" / "config.json").is_file():
-            return str(path / "merged")
         if (path / "adapter_config.json").is_file():
-            what = f"--model_name_or_path {name}"
-            base = read_object(path / "adapter_config.json", what).get("base_model_name_or_path")
-            raise UserError(
-                f"{what}: the folder holds an adapter alone (its base: {base}) and no merged/; merge "
-                "the two (PEFT's `merge_and_unload`) and give the folder that this is saved in"
-            )
+            return str(merged_folder(path, f"--model_name_or_path {name}"))
         raise UserError(
             f"--model_name_or_path {name}: the folder holds no config.json; give a folder that `save_pretrained` or a "
             "run of this kit has written"
@@ -172,20 +166,22 @@ def _check_sizes(config: PreTrainedConfig, what: str) -> None:
 
 
 def examined(arguments: ModelArguments) -> tuple[str, str | None]:
-    """The folder or Hub id to load and its revision, after what is in it has been examined."""
+    """The folder or Hub id to load and its revision, after what is in it has been examined.
+
+    An adapter on the Hub gives the folder of its merged model.
+    """
     name = resolve_checkpoint(arguments.model_name_or_path)
+    what = f"--model_name_or_path {arguments.model_name_or_path}"
     try:
         revision = examine_checkpoint(
-            name,
-            f"--model_name_or_path {arguments.model_name_or_path}",
-            revision=arguments.model_revision,
-            trust_remote_code=arguments.trust_remote_code,
+            name, what, revision=arguments.model_revision, trust_remote_code=arguments.trust_remote_code
         )
+        adapter = None if Path(name).is_dir() else hub_adapter(name, revision)
     except UserError:
         raise
     except Exception as reason:  # of many kinds: the network's, the name's, the disk's
         raise UserError(_not_loaded(arguments, reason)) from None
-    return name, revision
+    return (name, revision) if adapter is None else (str(merged_folder(adapter, what)), None)
 
 
 def _not_loaded(arguments: ModelArguments, reason: Exception) -> str:

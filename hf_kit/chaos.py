@@ -36,6 +36,7 @@ SHORT = {
     "save_steps": 5,
     "logging_steps": 3,
     "baselines": False,
+    "push_to_hub": False,
 }
 PAUSE = 0.02  # seconds longer that each file of a checkpoint takes
 LOOK = 0.002  # seconds between two looks at a run's folder

@@ -8,6 +8,7 @@ Differs from transformers' `Trainer`:
 - sums of the loss since the last log and the seconds trained go on as well; nothing that is missing is passed over.
 """
 
+import copy
 import random
 import signal
 import time
@@ -89,6 +90,7 @@ class CheckpointingTrainer(Seq2SeqTrainer):
         super().__init__(**kwargs)
         self.facts = facts or {}
         self.commits = Commits(Path(self.args.output_dir))
+        self.after_save: Callable[[int], None] | None = None  # told the step of each checkpoint that is on its way
         self.stop = StopRequests()
         self.resumed_from: Path | None = None
         self._times = SaveTimes(self)
@@ -178,6 +180,8 @@ class CheckpointingTrainer(Seq2SeqTrainer):
                 "model_only": self.args.save_only_model,
             }
             self.commits.commit(staged, facts, needed, self.args.save_total_limit, best)
+            if self.after_save is not None:
+                self.after_save(step)
 
     def _write_checkpoint(self, staged: Path, processes: list[dict[str, Any]]) -> list[str]:
         """What this process has to write; the names of the files that must be there."""
@@ -197,7 +201,10 @@ class CheckpointingTrainer(Seq2SeqTrainer):
             for name, state in states.items():
                 needed += write_state(staged, name, state)
             self._note_callbacks()
-            self.state.save_to_json(str(staged / STATE))
+            state = copy.copy(self.state)
+            if state.best_model_checkpoint:
+                state.best_model_checkpoint = Path(state.best_model_checkpoint).name  # wherever the folder goes
+            state.save_to_json(str(staged / STATE))
             return [*needed, *(path.name for path in staged.iterdir() if path.is_file())]
 
     def _process_state(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ usage: hf-kit COMMAND ...
   hf-kit evaluate RUN --test_file FILE            score a finished run on other rows
   hf-kit predict RUN "a text" ["another" ...]     label texts (or --file FILE, or lines on standard input)
   hf-kit predict RUN photo.jpg folder/ ...        label images
+  hf-kit push RUN OWNER/NAME                      prove a finished run, and publish it on the Hub with its model card
   hf-kit verify RUN                               read every byte of a run's checkpoints: whole or damaged
   hf-kit chaos [RECIPE.yaml] [--flag value ...]   kill that run, shortened, at random; does it end the same?
   hf-kit doctor [--json]                          what this machine has, what is not well, and how to mend it
@@ -50,6 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         "train": train,
         "evaluate": evaluate,
         "predict": predict,
+        "push": push,
         "verify": verify,
         "chaos": chaos,
         "doctor": doctor,
@@ -176,6 +178,29 @@ def _check_inputs(flags: argparse.Namespace) -> None:
         from hf_kit.data import check_input_file
 
         check_input_file(flags.file)
+
+
+def push(argv: list[str]) -> None:
+    """hf-kit push."""
+    parser = argparse.ArgumentParser(
+        prog="hf-kit push",
+        description="Check in a fresh process that a finished run's model works elsewhere, write its model card, and "
+        "publish both on the Hub. The token is that of HF_TOKEN or of `hf auth login`; HF_ENDPOINT names a mirror.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", help="a finished run's folder")
+    parser.add_argument("repo", help="OWNER/NAME, or NAME for one of your own; made where it is not there")
+    parser.add_argument("--private", action="store_true", help="make a new repository private")
+    parser.add_argument("--revision", help="push to this branch instead of main")
+    parser.add_argument(
+        "--merge_lora", action="store_true", help="publish a LoRA run as one whole model instead of an adapter"
+    )
+    parser.error = lambda message: _argument_error(message, "push")
+    flags = parser.parse_args(argv)
+
+    from hf_kit.publishing import push_run
+
+    push_run(flags.run, flags.repo, private=flags.private or None, revision=flags.revision, merge_lora=flags.merge_lora)
 
 
 def verify(argv: list[str]) -> int:

@@ -158,11 +158,12 @@ def trainable_share(model: nn.Module) -> tuple[int, int]:
     return sum(n for n, trained in sizes if trained), sum(n for n, _ in sizes)
 
 
-def finish_adapter_folder(folder: Path, head: list[str]) -> None:
+def finish_adapter_folder(folder: Path, head: list[str], *, commit: str | None = None, named: bool = False) -> None:
     """Check a saved adapter and take out what must not leave this machine.
 
-    The configuration's base model is kept where it is a Hub id; a local folder means nothing elsewhere (the merged
-    model beside it needs none). PEFT's empty model card is dropped.
+    The configuration's base model is kept where it is a Hub id, with its `commit`; a local folder means nothing
+    elsewhere, and a revision that the user `named` is not what transformers would put the adapter on (it takes the
+    newest). The merged model beside it needs none. PEFT's empty model card is dropped.
 
     Raises:
         RuntimeError: the file does not hold the head, so that the adapter would load with a random one.
@@ -175,7 +176,8 @@ def finish_adapter_folder(folder: Path, head: list[str]) -> None:
     path = folder / "adapter_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     base = config.get("base_model_name_or_path")
-    if base and Path(base).exists():
+    if base and (named or Path(base).exists()):
         config["base_model_name_or_path"] = None
-        path.write_text(json.dumps(config, indent=2), encoding="utf-8")
+    config["revision"] = commit
+    path.write_text(json.dumps(config, indent=2), encoding="utf-8")
     (folder / "README.md").unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from hf_kit.evaluation import EvaluateArguments
 from hf_kit.evaluation import evaluate as evaluate_run
 from hf_kit.parsing import parse_arguments, parse_for_run
 from hf_kit.prediction import predict
+from hf_kit.publishing import push_run
 from hf_kit.recipe import as_flags
 from hf_kit.redaction import redact_logs
 from hf_kit.run import train as train_run
@@ -48,6 +49,12 @@ class Run:
         """Score other rows; flags as those of `hf-kit evaluate`, e.g. `test_file="x.csv", text_column="body"`."""
         name, _, (data, columns) = parse_for_run("evaluate", EvaluateArguments, [str(self.folder), *as_flags(flags)])
         return evaluate_run(name, data, columns)
+
+    def push(
+        self, repo_id: str, *, private: bool | None = None, revision: str | None = None, merge_lora: bool = False
+    ) -> None:
+        """Publish it on the Hub as `OWNER/NAME`, as `hf-kit push` does; the token is that of HF_TOKEN or of a login."""
+        push_run(str(self.folder), repo_id, private=private, revision=revision, merge_lora=merge_lora)
 
 
 def train(recipe: str | None = None, **flags: Any) -> Run:

@@ -132,10 +132,30 @@ def _check_values(arguments: Arguments) -> None:
             "--trust_remote_code runs code written by others: name the commit you have read, all 40 digits of it, in "
             f"--model_revision (now: {model.model_revision})"
         )
-    if training.push_to_hub:
+    _check_pushing(arguments)
+
+
+def _check_pushing(arguments: Arguments) -> None:
+    training, sources = arguments.training, arguments.sources
+    if not training.push_to_hub:
+        idle = [name for name in sources if name.startswith("hub_") and sources[name] == "command line"]
+        if idle:
+            raise UserError(f"--{idle[0]} does nothing without --push_to_hub: add it, or leave --{idle[0]} out")
+        return
+    if training.hub_strategy == "all_checkpoints":
         raise UserError(
-            "--push_to_hub: not part of a training run yet. The finished run folder is an ordinary model folder: "
-            "upload it with `hf upload <you>/<name> RUN_FOLDER --exclude 'checkpoint-*'`"
+            "--hub_strategy all_checkpoints: every checkpoint would stay on the Hub for ever; allowed: end, every_save "
+            "(the model), checkpoint (the model, and the last checkpoint to go on from)"
+        )
+    if training.num_seeds > 1 and training.hub_strategy != "end":
+        raise UserError(
+            f"--hub_strategy {training.hub_strategy.value} pushes a run while it trains, and --num_seeds trains "
+            f"{training.num_seeds}, of which one will be kept; leave one of them out"
+        )
+    if training.save_strategy == "no" and training.hub_strategy != "end":
+        raise UserError(
+            f"--hub_strategy {training.hub_strategy.value} pushes what is saved, and --save_strategy is no; leave one "
+            "of them out"
         )
 
 

@@ -3,8 +3,8 @@
 import copy
 import dataclasses
 import platform
-from collections.abc import Callable
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,14 @@ from hf_kit.embedding_gradient import keep_row_gradients
 from hf_kit.errors import UserError, nearest
 from hf_kit.first_token import compute_first_token_alone
 from hf_kit.frozen_weights import frozen_linear_weights, weights_in
+from hf_kit.hub.access import Destination, check_access, create, default_name
+from hf_kit.hub.continuous import ContinuousPush, refuse_unloadable
 from hf_kit.machine_failures import told_by_its_process
+from hf_kit.origin import describe_origin
 from hf_kit.precision import DTYPES
 from hf_kit.progress import EvaluationLines, Progress
+from hf_kit.proof.reference import write_reference
+from hf_kit.publishing import is_complete, publish
 from hf_kit.run_lock import RunLock
 from hf_kit.sampler import TokenBudgetBatches, bucketed_order, padding_share, row_lengths
 from hf_kit.streaming import TokenizedStream, check_streaming
@@ -39,6 +44,7 @@ from hf_kit.tasks.task import Prepared, Task
 from hf_kit.trainer import KitTrainer
 from hf_kit.vector_file import VectorFile
 
+HUB_FLAG = "--hub_model_id"
 BATCH = ("per_device_train_batch_size", "gradient_accumulation_steps")
 
 
@@ -67,11 +73,14 @@ def _train(arguments: Arguments, lock: RunLock) -> Path:
     named = arguments.sources.get("output_dir") is not None
     run_folder.check_run_folder(Path(arguments.training.output_dir if named else "runs/new"))
     check_asked(arguments.training.resume_from_checkpoint)
+    destination = check_destination(arguments)
     console.heading("Settings")
     task = find_task(arguments.task_name)(arguments.task, arguments.training.label_smoothing_factor)
     config = settings.settle_settings(arguments)
     fresh = arguments.model.model_name_or_path is None
     task.check_model(arguments.model, config, fresh=fresh)
+    if destination and arguments.lora.use_peft and arguments.training.hub_strategy != "end":
+        refuse_unloadable(arguments.model.model_name_or_path, config.model_type)
     empty = backbone.empty_model(arguments.model, config, task.auto_class)
     if empty and arguments.lora.use_peft:
         lora.add_lora(empty, arguments.lora, task.peft_task_type)
@@ -85,6 +94,8 @@ def _train(arguments: Arguments, lock: RunLock) -> Path:
     if state == "finished":
         console.say(f"This run is finished: {folder}")
         report.show_finished(folder)
+        if console.is_main_process() and (destination or not is_complete(folder)):
+            publish(folder, destination)
         return folder
     if state == "unfinished":
         lock.take(folder)
@@ -118,7 +129,9 @@ def _train(arguments: Arguments, lock: RunLock) -> Path:
                     f"another process has finished this run in {folder} meanwhile; the same command shows it"
                 )
             if not (folder / run_folder.RUN).is_file():
-                write_run_facts(folder, arguments, task, parts)
+                write_run_facts(folder, arguments, task, prepared, parts)
+            if destination:
+                create(destination, HUB_FLAG)
 
     facts = {
         "versions": versions(),
@@ -127,7 +140,7 @@ def _train(arguments: Arguments, lock: RunLock) -> Path:
         "layout": {"processes": arguments.training.world_size},
     }
     refuse_misfit(arguments.training.resume_from_checkpoint, folder, facts)
-    material = Material(prepared, checks, processor, inputs, begin, facts)
+    material = Material(prepared, checks, processor, inputs, begin, facts, destination)
 
     def train_one(arguments: Arguments, folder: Path) -> dict[str, Any]:
         return train_model(arguments, copy.deepcopy(task), copy.deepcopy(config), material, folder)
@@ -141,7 +154,42 @@ def _train(arguments: Arguments, lock: RunLock) -> Path:
             report.seeds_table(results)
     report.verdict(results, arguments.training.metric_for_best_model, arguments.training.greater_is_better)
     console.say(f"Saved in {folder}. Now try:\n  hf-kit predict {folder} {task.example_input}")
+    if console.is_main_process():
+        console.heading("Model card")
+        publish(folder, destination)
     return folder
+
+
+@contextmanager
+def pushed_while_training(trainer: KitTrainer, task: Task, destination: Destination | None) -> Iterator[None]:
+    """Push what is saved while this lasts, where `--hub_strategy` asks for it."""
+    if destination is None or trainer.args.hub_strategy == "end" or not trainer.args.should_save:
+        yield
+        return
+    trainer.after_save = ContinuousPush(trainer, destination, task.label_names())
+    with closing(trainer.after_save):
+        yield
+
+
+def check_destination(arguments: Arguments) -> Destination | None:
+    """Where the run is to be pushed, after the Hub was asked whether it may; None: nowhere.
+
+    Raises:
+        UserError: it may not, or the flags contradict each other.
+    """
+    training = arguments.training
+    if not training.push_to_hub:
+        return None
+    if training.hub_model_id is None and not arguments.is_set("output_dir"):
+        raise UserError("--push_to_hub: to where? Give --hub_model_id OWNER/NAME")
+    training.hub_model_id = training.hub_model_id or default_name(training.output_dir)
+    found: list[Destination | None] = [None]
+    if console.is_main_process():
+        found[0] = check_access(
+            training.hub_model_id, HUB_FLAG, private=training.hub_private_repo, revision=training.hub_revision
+        )
+    (destination,) = broadcast_object_list(found)
+    return destination
 
 
 @dataclass
@@ -151,6 +199,7 @@ class Material:
     Attributes:
         begin: makes the run folder; called when a model stands, so that one that cannot be made leaves nothing behind.
         facts: what every checkpoint says of the run.
+        destination: where the run is pushed.
     """
 
     prepared: Prepared
@@ -159,6 +208,7 @@ class Material:
     inputs: dict[str, Any]
     begin: Callable[[], None]
     facts: dict[str, Any]
+    destination: Destination | None
 
 
 def train_model(
@@ -200,13 +250,14 @@ def train_model(
 
     with told_by_its_process(arguments.training):
         console.heading("Training")
-        trained = fit(trainer, folder)
+        with pushed_while_training(trainer, task, material.destination):
+            trained = fit(trainer, folder)
         console.heading("Results")
         with one_clear_error("the results", folder):
             results = scoring.score(trainer, task, material.prepared, inputs, arguments, folder)
             results["training"] = trained
             results["data_checks"] = material.checks.to_dict()
-            save(trainer, arguments, folder, head)
+            save(trainer, arguments, task, material.prepared, folder, head)
             if console.is_main_process():
                 run_folder.write_json(folder / run_folder.RESULTS, results)
     if console.is_main_process() and arguments.training.save_total_limit == 1 and trained["best_step"]:
@@ -285,12 +336,9 @@ def settle_folder(
     if name is None:
         label = config.model_type
     else:
-        local = Path(backbone.resolve_checkpoint(name))
+        found, commit = backbone.examined(arguments.model)
         label = Path(name).name
-        if local.is_dir():
-            parts["checkpoint"] = run_folder.hash_folder(local)
-        else:
-            parts["checkpoint"] = f"{name}@{backbone.examined(arguments.model)[1]}"
+        parts["checkpoint"] = run_folder.hash_folder(Path(found)) if Path(found).is_dir() else f"{name}@{commit}"
     parts["mixed_precision"] = arguments.training.mixed_precision
     if arguments.sources.get("output_dir") is None:
         data = arguments.sources["data"]
@@ -371,13 +419,14 @@ def make_trainer(arguments: Arguments, task: Task, model: Any, material: Materia
     return trainer
 
 
-def write_run_facts(folder: Path, arguments: Arguments, task: Task, parts: dict[str, Any]) -> None:
+def write_run_facts(folder: Path, arguments: Arguments, task: Task, prepared: Prepared, parts: dict[str, Any]) -> None:
     """`run.json` and `recipe.yaml`, before the first step."""
     facts = {
         "task": arguments.task_name,
         "state": task.state(),
         "precision": arguments.training.mixed_precision,
         "versions": versions(),
+        "origin": describe_origin(arguments, prepared.splits(), task.state()),
         "fingerprint": run_folder.fingerprint(parts),
         "fingerprint_of": parts,
     }
@@ -434,11 +483,22 @@ def fit(trainer: KitTrainer, folder: Path) -> dict[str, Any]:
     }
 
 
-def save(trainer: KitTrainer, arguments: Arguments, folder: Path, head: list[str]) -> None:
-    """The model and its processor into the run folder; after LoRA the adapter there and the merged model below."""
-    trainer.save_model(str(folder))
+def save(
+    trainer: KitTrainer, arguments: Arguments, task: Task, prepared: Prepared, folder: Path, head: list[str]
+) -> None:
+    """The model and its processor into the run folder; after LoRA the adapter there and the merged model below.
+
+    Beside them what the model answers, for the proof.
+    """
+    trainer.save_model(str(folder), _internal_call=True)  # which does not push
+    if console.is_main_process():
+        # Without the wrapper that computes in less than float32.
+        model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+        write_reference(folder, model, task, trainer.processing_class, prepared)
     if arguments.lora.use_peft and console.is_main_process():
-        lora.finish_adapter_folder(folder, head)
+        commit = trainer.facts["fingerprint_of"]["checkpoint"].partition("@")[2]  # none of a folder's
+        named = arguments.model.model_revision not in (None, "main")
+        lora.finish_adapter_folder(folder, head, commit=commit or None, named=named)
         merged = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
         merged.save_pretrained(folder / run_folder.MERGED)
         trainer.processing_class.save_pretrained(folder / run_folder.MERGED)

@@ -1,8 +1,9 @@
 """The run folder: the contract between train, evaluate, predict and push.
 
 `run.json` (what was trained on what, written before the first step), `recipe.yaml` (reruns the experiment),
-`results.json` (written last: a run that has it is finished), `figures/`, the model's files, `checkpoint-N/`; after LoRA
-the adapter, and the merged model in `merged/`.
+`results.json` (a run that has it is trained and scored), `figures/`, the model's files, `checkpoint-N/`; after LoRA the
+adapter, and the merged model in `merged/`; `proof_rows.jsonl` (what the trained model answered), `proof.json` (whether
+the saved one answers so elsewhere) and `README.md` (the model card), made anew where they are missing.
 """
 
 import hashlib
@@ -22,6 +23,9 @@ from hf_kit.errors import UserError
 from hf_kit.run_lock import LOCK
 
 RUN, RECIPE, RESULTS, MERGED = "run.json", "recipe.yaml", "results.json", "merged"
+CARD, PROOF, PROOF_ROWS = "README.md", "proof.json", "proof_rows.jsonl"
+# Pictures that show rows of the data, which are not ours to tell.
+FIGURES_OF_ROWS = ("worst_errors.png",)
 
 # What a run may leave that ended before its facts were written.
 UNBEGUN = (LOCK, f"{RUN}.part")
@@ -36,6 +40,11 @@ def hash_file(path: Path) -> str:
     """sha256 of a file's content, 64 hex digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def hash_text(text: str) -> str:
+    """sha256 of a text, 64 hex digits."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def hash_folder(folder: Path) -> str:
@@ -64,6 +73,11 @@ def hash_processor(processor: Any) -> str:
         processor.save_pretrained(name)
         whole = Path(name) / "tokenizer.json"
         return hash_file(whole) if whole.is_file() else hash_folder(Path(name))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write whole or not at all."""
+    _write(path, text)
 
 
 def write_lines(path: Path, rows: Iterable[Any]) -> None:

@@ -10,10 +10,11 @@ import transformers
 from transformers import PreTrainedModel
 
 import hf_kit.models  # noqa: F401  registers our model types with the Auto classes
+from hf_kit.adapter_merging import merged_folder
 from hf_kit.errors import UserError
 from hf_kit.hub_errors import why_not_from_hub
 from hf_kit.precision import DTYPES, Precision, choose_precision
-from hf_kit.run_folder import MERGED, RESULTS, RUN, read_json
+from hf_kit.run_folder import RESULTS, RUN, read_json
 from hf_kit.tasks import find_task
 from hf_kit.tasks.task import Task
 from hf_kit.untrusted_folder import examine_folder, refuse_pickled_weights
@@ -53,7 +54,7 @@ def find_run(name: str) -> Path:
         from huggingface_hub import snapshot_download
 
         try:
-            folder = Path(snapshot_download(name, ignore_patterns=["checkpoint-*"]))
+            folder = Path(snapshot_download(name, ignore_patterns=["checkpoint-*", "last-checkpoint/*"]))
         except Exception as reason:  # of many kinds: the network's, the name's, the disk's
             why = why_not_from_hub(reason) or " ".join(str(reason).split())[:300]
             raise UserError(f"there is no run {name}: {why}") from None
@@ -80,21 +81,13 @@ def open_run(name: str, flags: Any = None) -> SavedRun:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     folder = find_run(name)
-    facts = read_json(folder / RUN)
-    task_class = find_task(facts["task"])
-    task = task_class(flags if flags is not None else task_class.Arguments())
-    try:
-        task.restore(facts["state"])
-    except (KeyError, TypeError, AttributeError, ValueError) as reason:
-        raise UserError(f"{folder / RUN} is damaged ({reason!r} in `state`); restore it") from None
-    weights = folder / MERGED if (folder / MERGED).is_dir() else folder
+    task = open_task(folder, flags)
+    weights = merged_folder(folder, f"the model in {folder}")
     for part in dict.fromkeys((folder, weights)):
         examine_folder(part, f"the model in {part}")
     refuse_pickled_weights(weights, f"the model in {weights}")
     if not (weights / "config.json").is_file():
-        adapter = (folder / "adapter_config.json").is_file()
-        missing = f"{MERGED}/ (the adapter's merged model)" if adapter else "config.json"
-        raise UserError(f"the model in {weights} is not whole: it has no {missing}; restore it, or train again")
+        raise UserError(f"the model in {weights} is not whole: it has no config.json; restore it, or train again")
     try:
         # Said out loud: unset, transformers would ask on the terminal whether to run a folder's code.
         model = task.auto_class.from_pretrained(
@@ -104,7 +97,23 @@ def open_run(name: str, flags: Any = None) -> SavedRun:
     except Exception as reason:  # of many kinds: the file's, the configuration's, the tokenizer's
         raise UserError(f"the model in {weights} cannot be loaded: {_why_not_loaded(reason)}") from None
     task.read_decision(model.config)
-    return SavedRun(folder, facts, task, model.eval(), processor)
+    return SavedRun(folder, read_json(folder / RUN), task, model.eval(), processor)
+
+
+def open_task(folder: Path, flags: Any = None) -> Task:
+    """The task of a run folder as training left it.
+
+    Raises:
+        UserError: the folder's facts are damaged.
+    """
+    facts = read_json(folder / RUN)
+    task_class = find_task(facts["task"])
+    task = task_class(flags if flags is not None else task_class.Arguments())
+    try:
+        task.restore(facts["state"])
+    except (KeyError, TypeError, AttributeError, ValueError) as reason:
+        raise UserError(f"{folder / RUN} is damaged ({reason!r} in `state`); restore it") from None
+    return task
 
 
 def _why_not_loaded(reason: Exception) -> str:

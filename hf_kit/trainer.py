@@ -56,6 +56,9 @@ class KitTrainer(CheckpointingTrainer):
         self._divergence = Divergence(self)
         self.add_callback(self._divergence)
 
+    def init_hf_repo(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: whether the run may be pushed was settled before, and `publishing.py` pushes."""
+
     def training_step(self, model, inputs, num_items_in_batch=None):
         loss = super().training_step(model, inputs, num_items_in_batch)
         self._divergence.note(loss, inputs)

@@ -13,21 +13,23 @@ PACKAGE = Path(hf_kit.__file__).parent
 ROWS = [
     {"cli", "notebook"},
     {"run", "evaluation", "prediction", "parsing", "flag_checks", "doctor", "chaos"},
-    {"settings", "scoring", "saved_run", "seeds"},
+    {"publishing"},
+    {"proof", "hub"},
+    {"settings", "scoring", "saved_run", "seeds", "card"},
     {"batch_size_finder"},
     {"trainer", "divergence", "machine_failures", "progress", "report"},
     {"checkpointing"},
     {"checkpoints"},
     {"lora", "families", "precision", "sampler", "stream_order", "run_folder", "stopping"}
     | {"dropout", "embedding_gradient", "first_token", "frozen_weights", "packed_attention", "unpadding"}
-    | {"channels_last", "word_vectors"},
+    | {"channels_last", "word_vectors", "origin"},
     {"tasks"},
     {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"}
-    | {"augmentation", "image_processing", "image_rows"}
+    | {"augmentation", "image_processing", "image_rows", "adapter_merging"}
     | {"adapter_layers", "answers", "collation", "input_rows", "streaming", "truncation", "windows"},
     {"arguments", "huge_pages", "models", "untrusted_folder", "vector_file"},
     {"run_lock"},
-    {"recipe", "console", "errors", "hub_errors", "links", "packings", "redaction"},
+    {"recipe", "console", "errors", "hub_errors", "links", "packings", "redaction", "usage"},
 ]
 
 

@@ -121,7 +121,19 @@ BAD = {
     "two precisions": (["--bf16", "--fp16"], ["fp16", "bf16"]),
     "short": (["--max_length", "1"], ["max_length", "1"]),
     "patience without scoring": (["--early_stopping_patience", "2", "--eval_strategy", "no"], ["eval_strategy"]),
-    "push": (["--push_to_hub"], ["hf upload"]),
+    "hub flags alone": (["--hub_model_id", "me/x"], ["hub_model_id", "--push_to_hub"]),
+    "every checkpoint pushed": (
+        ["--push_to_hub", "--hub_strategy", "all_checkpoints"],
+        ["hub_strategy all_checkpoints", "every_save"],
+    ),
+    "several seeds pushed at once": (
+        ["--push_to_hub", "--hub_strategy", "every_save", "--num_seeds", "2"],
+        ["hub_strategy every_save", "num_seeds"],
+    ),
+    "nothing saved to push": (
+        ["--push_to_hub", "--hub_strategy", "every_save", "--save_strategy", "no", "--load_best_model_at_end", "False"],
+        ["hub_strategy every_save", "save_strategy"],
+    ),
 }
 
 

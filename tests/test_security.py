@@ -241,7 +241,7 @@ FOLDERS = {
     "an adapter's base elsewhere": (
         lambda: (adapter("run", base_model_name_or_path="bert"), Path("run/config.json").unlink()),
         PREDICT,
-        ["merged/", "not whole"],
+        ["an adapter alone", "no merged/"],
     ),
     "quantized weights": (
         lambda: edit("bert/config.json", quantization_config={"quant_method": "mxfp4"}),

@@ -86,7 +86,15 @@ def test_a_signal_in_the_last_evaluation_is_not_lost(monkeypatch, capsys, save):
     assert same_weights("whole", "out")
 
 
-def test_a_signal_too_late_for_training_does_what_it_always_does(monkeypatch, capsys):
+@pytest.fixture
+def ctrl_c():
+    """SIGINT as in a terminal: a shell's background job is started with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_signal_too_late_for_training_does_what_it_always_does(ctrl_c, monkeypatch, capsys):
     load = CheckpointingTrainer._load_best_model
 
     def asked(self):

@@ -5,7 +5,7 @@ beside the next steps; then the folder gets its name, and older ones are removed
 """
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -59,6 +59,10 @@ class Commits:
             best: the step of one that stays besides.
         """
         self._pending = self._thread.submit(self._finish, staged, facts, needed, keep, best)
+
+    def afterwards(self, do: Callable[[], None]) -> Future:
+        """Have `do` done after the last commit and before the next one."""
+        return self._thread.submit(do)
 
     def wait(self) -> None:
         """Until the last commit is done.

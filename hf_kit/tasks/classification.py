@@ -29,6 +29,7 @@ from hf_kit.data.streamed_rows import StreamedRows
 from hf_kit.errors import UserError, nearest
 from hf_kit.loss import ClassificationLoss, base_rates, class_weights
 from hf_kit.tasks.task import Prepared, Task
+from hf_kit.usage import Base, classifier_usage
 
 # The largest class has this many times the rows of the smallest: accuracy then says little of the smallest.
 SKEWED = 3
@@ -58,6 +59,7 @@ class Classification(Task):
     """
 
     columns: Any
+    processor_class = "AutoTokenizer"  # of transformers
     mapping: LabelMapping
     answers: Answers
     skewed = False
@@ -237,6 +239,26 @@ class Classification(Task):
 
     def decode(self, predictions: np.ndarray) -> list[dict[str, Any]]:
         return self.answers.decode(predictions)
+
+    def label_names(self) -> list[str] | None:
+        return None if self.mapping.problem_type == "regression" else self.mapping.names
+
+    @abstractmethod
+    def usage_example(self, row: dict[str, Any]) -> str:
+        """The input `row` as a Python expression for transformers' pipeline."""
+
+    def usage(self, row: dict[str, Any], *, own_code: bool, base: Base | None) -> str:
+        return classifier_usage(
+            self.pipeline_tag,
+            self.auto_class.__name__,
+            self.processor_class,
+            self.usage_example(row),
+            own_code=own_code,
+            base=base,
+        )
+
+    def usage_answer(self, output: list[float]) -> dict[str, Any]:
+        return self.answers.most_likely(np.array([output]))
 
     def details(self, predictions: np.ndarray, labels: np.ndarray) -> tuple[list[str], list[Sequence[Any]]]:
         rows = self.answers.per_class(predictions, labels)

@@ -1,5 +1,6 @@
 """Image classification: one image; one label, several labels or a number."""
 
+import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -37,6 +38,8 @@ from hf_kit.tasks.task import Prepared
 
 SHEET_ROWS, SHEET_COLUMNS = 4, 6  # of the contact sheet
 BASELINE_SIDE = 16  # pixels
+MOST_PROVEN = 512  # pixels a side of the images that a saved model is proven with
+PHOTO = "photo.png"  # in the lines of the card; see `proof/program.py`
 
 
 @dataclass
@@ -121,6 +124,9 @@ class ImageClassification(Classification):
     Arguments = ImageClassificationArguments
     auto_class = AutoModelForImageClassification
     peft_task_type = None  # PEFT knows none for images
+    pipeline_tag = "image-classification"
+    proof_kind = "image"
+    processor_class = "AutoImageProcessor"
     noun = "image"
     example_input = "photo.jpg"
     column_flags = ("image_column", "label_column")
@@ -229,6 +235,21 @@ class ImageClassification(Classification):
 
     def collator(self, processor: BaseImageProcessor) -> StackImages:
         return StackImages(processor)
+
+    def sample_inputs(self, dataset: Dataset, number: int) -> list[dict[str, str]]:
+        # As the kit reads them, and no larger than is needed: the files themselves may be huge, or of odd kinds.
+        out = []
+        for i in np.unique(np.linspace(0, len(dataset) - 1, min(number, len(dataset))).astype(int)):
+            image = _image(dataset[int(i)][IMAGE])
+            image.thumbnail((MOST_PROVEN, MOST_PROVEN))
+            out.append({"image": image_processing.as_png(image, ImageName)})
+        return out
+
+    def noted(self, row: dict[str, str]) -> dict[str, str]:
+        return {"image": base64.b64encode(row["image"].content).decode()}
+
+    def usage_example(self, row: dict[str, str]) -> str:
+        return repr(PHOTO)
 
     def inputs_of(self, word: str, pair: str | None = None) -> Iterator[str]:
         if pair is not None:

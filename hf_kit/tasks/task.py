@@ -20,6 +20,7 @@ from hf_kit.data.streamed_rows import StreamedRows
 from hf_kit.errors import UserError
 from hf_kit.input_rows import InputRows
 from hf_kit.streaming import TokenizedStream
+from hf_kit.usage import Base
 
 
 @dataclass
@@ -53,6 +54,8 @@ class Task(ABC):
         auto_class: the `AutoModelFor...` that loads its models.
         peft_task_type: PEFT's name of the task; None where it has none.
         generates: its predictions come from `generate`.
+        pipeline_tag: the Hub's name of the task.
+        proof_kind: how `proof/program.py` makes the model's inputs.
         noun: what one input is called in messages; the plural ends in s.
         example_input: words for the command line that stand for an input of the user's.
         column_flags: the flags of `Arguments` that also say where new data's columns are.
@@ -63,6 +66,8 @@ class Task(ABC):
     auto_class: type
     peft_task_type: str | None
     generates = False
+    pipeline_tag: str
+    proof_kind: str
     noun = "text"
     example_input = '"a text of yours"'
     column_flags: tuple[str, ...] = ()
@@ -222,6 +227,26 @@ class Task(ABC):
     @abstractmethod
     def input_dataset(self, rows: list[dict[str, Any]]) -> Dataset:
         """Rows of `input_row` under the columns that `preprocess` reads."""
+
+    @abstractmethod
+    def sample_inputs(self, dataset: Dataset, number: int) -> list[dict[str, Any]]:
+        """At most `number` inputs of a split, as `input_row` gives them, each one short enough to be read whole."""
+
+    def noted(self, row: dict[str, Any]) -> dict[str, Any]:
+        """An input of `sample_inputs` as JSON, for the file that the proof reads."""
+        return row
+
+    @abstractmethod
+    def label_names(self) -> list[str] | None:
+        """The names of the model's labels in their order; None where it has none."""
+
+    @abstractmethod
+    def usage(self, row: dict[str, Any], *, own_code: bool, base: Base | None) -> str:
+        """Lines of Python with which others use the model on the input `row` (see `usage.py`)."""
+
+    @abstractmethod
+    def usage_answer(self, output: Any) -> Any:
+        """What those lines leave in `answer` for an input whose raw output is `output`."""
 
     @abstractmethod
     def read_inputs(self, path: str) -> Iterator[Any]:

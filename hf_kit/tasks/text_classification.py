@@ -92,6 +92,8 @@ class TextClassification(Classification):
     """Sequence classification through `AutoModelForSequenceClassification`."""
 
     Arguments = TextClassificationArguments
+    pipeline_tag = "text-classification"
+    proof_kind = "text"
     auto_class = AutoModelForSequenceClassification
     peft_task_type = "SEQ_CLS"
     column_flags = ("text_column", "text_pair_column", "label_column")
@@ -288,6 +290,21 @@ class TextClassification(Classification):
     def input_dataset(self, rows: list[dict[str, str]]) -> Dataset:
         names = {"text": self.columns.text, "text_pair": self.columns.text_pair}
         return Dataset.from_dict({names[key]: [row[key] for row in rows] for key in rows[0]})
+
+    def sample_inputs(self, dataset: Dataset, number: int) -> list[dict[str, str]]:
+        most = (self.max_length - 8) // len(self._text_columns())
+        if self.truncation_side == "middle":  # which tokenizers cannot do: nothing may be cut
+            most //= 4  # of any tokenizer a character is four tokens at the most, the bytes of an emoji
+        most = max(1, most)
+        filled = np.flatnonzero(~empty_texts(dataset, self.columns))
+        chosen = filled[np.unique(np.linspace(0, len(filled) - 1, min(number, len(filled))).astype(int))]
+        rows = dataset.select(chosen)
+        columns = [[text[:most].strip() or text.strip()[:1] for text in rows[name]] for name in self._text_columns()]
+        names = ("text", "text_pair")[: len(columns)]
+        return [dict(zip(names, texts, strict=True)) for texts in zip(*columns, strict=True)]
+
+    def usage_example(self, row: dict[str, str]) -> str:
+        return repr(row) if len(row) > 1 else repr(row["text"])
 
     def read_inputs(self, path: str) -> Iterator[str | tuple[str, str]]:
         named = (self.arguments.text_column, self.arguments.text_pair_column)

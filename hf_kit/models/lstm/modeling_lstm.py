@@ -18,6 +18,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_lstm import LstmConfig
+from .cpu_lstm import cpu_lstm_layer  # noqa: F401  transformers 5.5 fetches only the files that this one names
 from .pooler_lstm import LstmPooler
 from .variable_length_lstm import VariableLengthLSTM, take_steps
 

@@ -1,0 +1,74 @@
+"""What the trained model answers, noted while it is in memory: what every later copy of it is held against."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+
+from hf_kit.data.streamed_rows import StreamedRows
+from hf_kit.errors import UserError
+from hf_kit.input_rows import InputRows
+from hf_kit.run_folder import PROOF_ROWS, write_lines
+from hf_kit.tasks.task import Prepared, Task
+
+ROWS = 16
+
+
+def write_reference(folder: Path, model: Any, task: Task, processor: Any, prepared: Prepared) -> None:
+    """Some of the run's rows and the model's outputs for them, one JSON object a row: `inputs`, `ids` (of text),
+    `output` and `device`.
+
+    The rows are not the model's to tell: the file stays on this machine.
+
+    Args:
+        model: the trained one, in float32, in memory.
+    """
+    rows = task.sample_inputs(_source(prepared), ROWS)
+    inputs = task.preprocess(task.input_dataset(rows), processor, "proof", cached=False)[0]
+    outputs = outputs_of(model, inputs, task, processor)
+    ids = [None] * len(rows) if isinstance(inputs, InputRows) else inputs["input_ids"][:]
+    device = next(model.parameters()).device.type
+    write_lines(
+        folder / PROOF_ROWS,
+        [
+            {"inputs": task.noted(row), "ids": own, "output": output, "device": device}
+            for row, own, output in zip(rows, ids, outputs.tolist(), strict=True)
+        ],
+    )
+
+
+def read_reference(folder: Path) -> list[dict[str, Any]]:
+    """Raises: UserError: there is none, or it is damaged."""
+    path = folder / PROOF_ROWS
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        if not rows or not all({"inputs", "ids", "output", "device"} <= set(row) for row in rows):
+            raise ValueError("it is empty, or a row lacks a part")
+    except (OSError, ValueError, TypeError) as reason:
+        raise UserError(
+            f"{path} cannot be read ({reason}): without what the trained model answered, no copy can be held against "
+            "it; restore the file, or train again"
+        ) from None
+    return rows
+
+
+@torch.inference_mode()
+def outputs_of(model: Any, inputs: Dataset | InputRows, task: Task, processor: Any) -> torch.Tensor:
+    """Raw outputs in float32 for all rows of `inputs` in one batch, `[n, ...]`, on the CPU."""
+    model.eval()
+    device = next(model.parameters()).device
+    if not isinstance(inputs, InputRows):
+        inputs = inputs.select_columns([name for name in inputs.column_names if name in processor.model_input_names])
+    batch = task.collator(processor)([inputs[i] for i in range(len(inputs))])
+    return model(**{name: value.to(device) for name, value in batch.items()}).logits.float().cpu()
+
+
+def _source(prepared: Prepared) -> Dataset:
+    """Rows that the model was not trained on, where there are some."""
+    if prepared.validation is not None:
+        return prepared.validation
+    if prepared.test is not None:
+        return prepared.test
+    return prepared.train.sample() if isinstance(prepared.train, StreamedRows) else prepared.train
