@@ -23,13 +23,13 @@ def plain(mode: str = "RGB", size=(20, 10), colour=RED) -> Image.Image:
     return Image.new("RGB", size, colour).convert(mode)
 
 
-def bomb() -> bytes:
-    """A PNG of a few bytes that claims 20,000 pixels a side."""
+def bomb(side: int) -> bytes:
+    """A PNG of a few bytes that claims so many pixels a side."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
@@ -78,7 +78,8 @@ def test_a_photo_stands_upright_as_its_exif_tag_says():
         "text": (b"this is no image" * 20, "not an image"),
         "a cut JPEG": (encoded(Image.effect_noise((90, 90), 80), "JPEG")[:1500], "damaged"),
         "a cut PNG": (encoded(Image.effect_noise((90, 90), 80), "PNG")[:1500], "damaged"),
-        "a bomb": (bomb(), "pixels; at most"),
+        "a bomb": (bomb(20_000), "pixels; at most"),
+        "one that Pillow would open": (bomb(12_000), "12,000 x 12,000 pixels; at most"),
         "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "not an image"),
         "fractions": (encoded(Image.fromarray(np.full((9, 9), 0.3, np.float32)), "TIFF"), "fractions"),
     }.values(),
