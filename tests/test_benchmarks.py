@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
-SCRIPTS = (
-    "encoder_training lstm_training image_training prediction data_cost startup checkpoint_saving kills".split()
-)
+SCRIPTS = "encoder_training lstm_training image_training prediction data_cost startup checkpoint_saving kills".split()
 sys.path.insert(0, str(FOLDER))
 
 import model_flops  # noqa: E402
