@@ -249,6 +249,10 @@ def test_a_run_is_pushed_while_it_trains(strategy, hub, capsys):
     assert not any(name.endswith((".pt", ".bin", ".pth")) for name in sent_files(hub, "me/x"))
     if not state:
         return
+    for name in state:
+        if name.endswith("trainer_state.json"):
+            best = json.loads(hub.files("me/x")[name])["best_model_checkpoint"]
+            assert best is None or "/" not in best
     # What was pushed is enough to go on elsewhere, to the same weights.
     for name in state:
         path = Path("pulled") / name
