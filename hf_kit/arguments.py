@@ -64,7 +64,8 @@ class DataArguments:
         },
     )
     drop_leaks: bool = field(
-        default=False, metadata={"help": "Leave the training rows out whose text is also in validation or test."}
+        default=False,
+        metadata={"help": "Leave out training rows whose text or image is also in validation or test."},
     )
     streaming: bool = field(
         default=False,

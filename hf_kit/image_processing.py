@@ -73,7 +73,6 @@ def fresh_processor(config: PreTrainedConfig, images: Iterable[Image.Image], ima
         if max(image.size) > MOST_SIDE:
             image = image.resize((64, 64))  # enough for two averages
         values = np.asarray(image, dtype=np.float64).reshape(-1, 3) / 255
-        values = values.mean(0, keepdims=True) if len(values) == 1 else values
         weight = 1 / len(values)  # every image counts the same
         sums += values.sum(0) * weight
         squares += (values**2).sum(0) * weight

@@ -1,6 +1,7 @@
 """Images of folders, tables and data sets become a run; what is odd or broken is counted, named or refused."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from tiny import IMAGE_FAMILIES, photo, write_csv, write_photos
 import hf_kit
 from hf_kit.cli import main
 from hf_kit.data.digits import load_digits
+from hf_kit.data.image_table import ImageColumns, read_table
+from hf_kit.errors import UserError
 
 TINY = (
     "--task=image_classification",
@@ -110,6 +113,21 @@ def test_parquet_that_names_a_file_elsewhere_is_refused(capsys):
     Dataset.from_dict(rows, features=features).to_parquet("rows.parquet")
     assert train("--train_file=rows.parquet") == 1
     assert "lies outside" in capsys.readouterr().err
+
+
+def test_a_data_set_of_the_hub_may_not_name_files_of_this_machine(tmp_path):
+    rows = Dataset.from_dict({"image": [{"bytes": None, "path": str(tmp_path / "photos/lying/000.png")}]})
+    rows = rows.cast_column("image", ImageFeature(decode=False))
+    with pytest.raises(UserError, match="is not opened"):
+        read_table(rows, ImageColumns("image", None), None, "train", [])
+
+
+def test_what_is_no_file_is_left_out_like_the_unreadable():
+    os.mkfifo("photos/pipe.png")
+    rows = Dataset.from_dict({"image": ["photos/pipe.png", "photos", "photos/lying/000.png"]})
+    notes = []
+    table, left_out = read_table(rows, ImageColumns("image", None), Path(), "train", notes)
+    assert (len(table), left_out) == (1, 2) and "a folder, a pipe or a device" in notes[0]
 
 
 def broken() -> dict[str, bytes]:

@@ -104,3 +104,22 @@ def test_no_constant_output_has_a_smaller_loss_than_the_base_rates(weights):
     numbers = torch.randn(50) + 3
     assert base_rates("regression", numbers.numpy(), None) == [pytest.approx(numbers.mean().item())]
     assert base_rates(SINGLE, numbers.numpy(), None) is None
+
+
+@pytest.mark.parametrize("weights", [None, (1.0, 3.0, 0.5)])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_whole_shares_of_a_label_are_the_label(weights, smoothing):
+    loss = ClassificationLoss("single_label_classification", weights, smoothing)
+    logits, labels = torch.randn(6, 3), torch.tensor([0, 1, 2, 2, 1, 0])
+    shares = torch.eye(3)[labels]
+    assert torch.allclose(loss.count(shares), loss.count(labels))
+    assert torch.allclose(loss(logits, shares), loss(logits, labels))
+
+
+def test_a_mixture_costs_its_shares_of_both_labels():
+    loss = ClassificationLoss("single_label_classification", (1.0, 3.0, 0.5))
+    logits = torch.randn(1, 3)
+    mixed = torch.tensor([[0.25, 0.75, 0.0]])
+    one = [loss(logits, torch.tensor([label]), torch.tensor(1.0)) for label in (0, 1)]
+    assert torch.allclose(loss(logits, mixed, torch.tensor(1.0)), 0.25 * one[0] + 0.75 * one[1])
+    assert loss.count(mixed).item() == pytest.approx(0.25 * 1 + 0.75 * 3)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from hf_kit.sampler import (
+    DrawSampler,
     LengthBucketSampler,
     LongestFirstSampler,
     TokenBudgetBatches,
@@ -99,3 +100,15 @@ def test_processes_get_equally_many_batches():
         batches = TokenBudgetBatches(LENGTHS, 2000, seed=0, multiple=processes)
         assert len(batches) % processes == 0
         assert sorted(chain.from_iterable(batches)) == list(range(len(LENGTHS)))
+
+
+def test_draws_name_seed_epoch_and_row_in_an_order_of_their_own():
+    sampler = DrawSampler(50, 7, shuffled=True)
+    first = list(sampler)
+    assert list(sampler) == first and {(draw.seed, draw.epoch) for draw in first} == {(7, 0)}
+    sampler.set_epoch(1)
+    second = list(sampler)
+    assert {draw.epoch for draw in second} == {1}
+    rows, again = [draw.row for draw in first], [draw.row for draw in second]
+    assert sorted(rows) == sorted(again) == list(range(50)) and rows != again != list(range(50))
+    assert [draw.row for draw in DrawSampler(5, 7, shuffled=False)] == list(range(5))

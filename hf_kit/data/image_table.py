@@ -14,7 +14,9 @@ from typing import Any
 
 from datasets import Dataset, Features, Value
 from datasets import Image as ImageFeature
+from datasets.config import HF_DATASETS_CACHE
 from datasets.utils import tqdm
+from huggingface_hub.constants import HF_HUB_CACHE
 
 from hf_kit.data.arrow_columns import column_array
 from hf_kit.data.columns import find_label, usual_column
@@ -60,7 +62,10 @@ def find_image_columns(rows: Dataset, image_column: str | None = None, label_col
         free = [name for name in names if name != label_column]
         image = typed[0] if len(typed) == 1 else usual_column(free, IMAGE_NAMES, "image_column", names)
     if image is None:
-        raise UserError(f"no column is known to hold images or their paths; name it with --image_column: {names}")
+        raise UserError(
+            "no column is known to hold images or their paths; name it with --image_column. "
+            f"Columns: {', '.join(names)}"
+        )
     label = label_column or find_label([name for name in names if name != image], rows.features)
     return ImageColumns(image, label)
 
@@ -84,6 +89,8 @@ def stored(value: Any, folder: Path | None, where: str) -> dict[str, Any]:
     if not isinstance(value, (str, os.PathLike)) or not str(value).strip():
         raise Unreadable("no image")
     if folder is None:
+        if all(leads_outside(Path(value), Path(cache)) for cache in (HF_DATASETS_CACHE, HF_HUB_CACHE)):
+            raise UserError(f"{where}: `{value}` is no file that was downloaded with this data set, and is not opened")
         return {"bytes": None, "path": str(value)}
     path = folder / str(value)
     if leads_outside(path, folder):
@@ -171,10 +178,11 @@ def _look(value: Any, folder: Path | None, name: str) -> tuple[dict | None, str 
         cell = stored(value, folder, name)
         content = cell["bytes"]
         if content is None:
+            path = Path(cell["path"])
             try:
-                content = Path(cell["path"]).read_bytes()
-            except IsADirectoryError:
-                raise Unreadable("a folder") from None
+                if path.exists() and not path.is_file():
+                    raise Unreadable("a folder, a pipe or a device")
+                content = path.read_bytes()
             except OSError as reason:
                 raise Unreadable((reason.strerror or "cannot be opened").lower()) from None
         load_image(content, LOOK)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset
+from datasets import Dataset, Features
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification, BaseImageProcessor, PreTrainedConfig
 
-from hf_kit import console, image_processing
+from hf_kit import console, image_processing, metrics
 from hf_kit.answers import MULTI, SINGLE
 from hf_kit.arguments import ModelArguments
 from hf_kit.augmentation import MOST_MAGNITUDE, Augmentation
@@ -276,7 +276,7 @@ class ImageClassification(Classification):
     def input_dataset(self, rows: list[dict[str, str]]) -> Dataset:
         names = [row["image"] for row in rows]
         cells = [{"bytes": getattr(name, "content", None), "path": str(Path(str(name)).expanduser())} for name in names]
-        return Dataset.from_dict({IMAGE: cells}, features=_features())
+        return Dataset.from_dict({IMAGE: cells}, features=Features({IMAGE: STORED}))
 
     def read_inputs(self, path: str) -> Iterator[str]:
         check_input_file(path)
@@ -287,8 +287,7 @@ class ImageClassification(Classification):
         else:
             rows = load_splits(test_file=path).test
             self.find_columns(rows)
-            if self.columns.image in rows.features and not isinstance(rows.features[self.columns.image], dict):
-                rows = image_processing.undecoded(rows, self.columns.image)
+            rows = image_processing.undecoded(rows, self.columns.image)
             values = (row[self.columns.image] for row in rows)
         yield from _readable((_named(value, place, i) for i, value in enumerate(values)), path)
 
@@ -320,8 +319,7 @@ class ImageClassification(Classification):
             return drawn
         from hf_kit import figures
 
-        logits = predictions - predictions.max(-1, keepdims=True)
-        probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)  # [n, c]
+        probabilities = metrics.to_probabilities(SINGLE, predictions)  # [n, c]
         guesses = probabilities.argmax(-1)
         wrong = np.flatnonzero(guesses != labels)
         worst = wrong[np.argsort(-probabilities[wrong, guesses[wrong]], kind="stable")][: SHEET_ROWS * SHEET_COLUMNS]
@@ -339,14 +337,8 @@ class ImageClassification(Classification):
         return [*drawn, path]
 
 
-def _features() -> Any:
-    from datasets import Features
-
-    return Features({IMAGE: STORED})
-
-
-def _image(cell: dict[str, Any]) -> Image.Image:
-    return load_image(cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]))
+def _image(cell: dict[str, Any], least: int | None = None) -> Image.Image:
+    return load_image(cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]), least)
 
 
 def _spread(rows: int, most: int) -> np.ndarray:
@@ -358,8 +350,7 @@ def _grey_pixels(rows: Dataset) -> np.ndarray:
     """`[n, 256]` from 0 to 1: each image in grey, 16 pixels a side."""
     pixels = np.empty((len(rows), BASELINE_SIDE * BASELINE_SIDE), dtype=np.float32)
     for i, row in enumerate(rows.select_columns([IMAGE])):
-        cell = row[IMAGE]
-        image = load_image(cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]), 4 * BASELINE_SIDE)
+        image = _image(row[IMAGE], 4 * BASELINE_SIDE)
         pixels[i] = np.asarray(image.convert("L").resize((BASELINE_SIDE, BASELINE_SIDE))).ravel()
     return pixels / 255
 
