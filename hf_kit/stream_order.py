@@ -29,10 +29,19 @@ class WindowedRows(IterableDataset):
         accumulation: batches of an optimizer step.
         strategy: group_by_length; random: shuffled within each window; sequential: the stream's own order.
         drop_last: leave out the rows that fill no whole batch.
+        fill: repeat rows of the last window until the last batch is whole, for several processes to share. Left to
+            itself accelerate repeats those that it was given first, which in a resumed epoch are not the first ones.
     """
 
     def __init__(
-        self, stream: TokenizedStream, batch_size: int, accumulation: int, seed: int, strategy: str, drop_last: bool
+        self,
+        stream: TokenizedStream,
+        batch_size: int,
+        accumulation: int,
+        seed: int,
+        strategy: str,
+        drop_last: bool,
+        fill: bool = False,
     ):
         self.stream = stream
         self.batch_size = batch_size
@@ -40,6 +49,7 @@ class WindowedRows(IterableDataset):
         self.seed = seed
         self.strategy = strategy
         self.rows = len(stream) // batch_size * batch_size if drop_last else len(stream)
+        self.filled = -(-self.rows // batch_size) * batch_size if fill else self.rows
         # Whole steps, so that no window leaves rows over; where one window takes all rows, they are ordered as one.
         whole = stream.buffer_size // self.step * self.step
         self.window = len(stream) if len(stream) <= stream.buffer_size else whole
@@ -71,7 +81,7 @@ class WindowedRows(IterableDataset):
         worker = get_worker_info()
         mine, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         for place, row in enumerate(self._in_order()):
-            if place >= self.rows:
+            if place >= self.filled:
                 return
             if place // self.batch_size % workers == mine:
                 yield row
@@ -84,8 +94,11 @@ class WindowedRows(IterableDataset):
             if number == first:
                 for _ in range(first * self.window):
                     yield rows[0]
-            for place in self._order(np.asarray(window.data["length"]), number):
+            order = self._order(np.asarray(window.data["length"]), number)
+            for place in order:
                 yield rows[place]
+        for repeated in range(self.filled - self.rows):
+            yield rows[order[repeated % len(order)]]
 
     def _windows(self, first: int, position: Any) -> Iterator[tuple[int, Dataset]]:
         """The windows from number `first` on; `position` is where that one begins, if known."""

@@ -112,6 +112,7 @@ class KitTrainer(CheckpointingTrainer):
                 self._order_seed,
                 args.train_sampling_strategy,
                 args.dataloader_drop_last,
+                fill=args.world_size > 1,
             )
         elif lengths is not None and self.args.train_sampling_strategy == "group_by_length":
             if is_training:

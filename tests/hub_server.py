@@ -15,7 +15,6 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -61,7 +60,8 @@ class Fault:
     """What goes wrong with requests of `method` whose path has the regular expression `path`.
 
     Attributes:
-        status: of the answer, unless `kind` is "cut" (no answer), or "garbage" (a page that is no JSON).
+        status: of the answer, unless `kind` is "cut" (no answer), "garbage" (a page that is no JSON), or "slow" (the
+            right answer).
         times: how often; None: always.
         after: so many requests go well before.
         seconds: the answer waits.
@@ -76,22 +76,14 @@ class Fault:
     seconds: float = 0.0
 
 
-@dataclass
-class Request:
-    method: str
-    path: str
-    token: str | None
-
-
 class HubServer:
-    """Attributes: url, repos, tokens (accounts by token), faults, requests (all that came)."""
+    """Attributes: url, repos, tokens (accounts by token), faults."""
 
     def __init__(self):
         self.repos: dict[str, Repo] = {}
         self.large: dict[str, bytes] = {}
         self.tokens = {WRITE: Account("me", orgs=("team",)), READ: Account("me", role="read")}
         self.faults: list[Fault] = []
-        self.requests: list[Request] = []
         self.lock = threading.RLock()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         self._http.daemon_threads = True
@@ -156,7 +148,6 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._body()
         token = (self.headers.get("Authorization") or "").removeprefix("Bearer ") or None
         self.account = hub.tokens.get(token) if token else None
-        hub.requests.append(Request(self.command, path, token))
         fault = hub.fault_of(self.command, path)
         if fault is not None:
             time.sleep(fault.seconds)
@@ -433,8 +424,3 @@ def connect(monkeypatch: Any, server: HubServer, *, token: str | None = WRITE) -
     if token:
         monkeypatch.setenv("HF_TOKEN", token)
     close_session()
-
-
-def requests_of(server: HubServer, method: str, pattern: str) -> Iterator[Request]:
-    """Those that came so far."""
-    return (r for r in server.requests if r.method == method and re.search(pattern, r.path))

@@ -180,7 +180,7 @@ STAGES = {
     "lfs upload": ("PUT", r""),
     "commit": ("POST", r"/commit/"),
 }
-KINDS = [401, 403, 404, 409, 429, 500, 502, 503, 504, "cut", "garbage"]
+KINDS = [401, 403, 404, 409, 429, 500, 502, 503, 504, "cut", "garbage", "slow"]
 
 
 @pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.slow), None])
@@ -193,7 +193,7 @@ def test_every_fault_ends_in_success_or_in_one_clear_error(where, kind, times, h
 
     monkeypatch.setattr(client.time, "sleep", lambda seconds: None)
     method, path = STAGES[where]
-    fault = {"status": kind} if isinstance(kind, int) else {"kind": kind}
+    fault = {"status": kind} if isinstance(kind, int) else {"kind": kind, "seconds": 0.05}
     hub.inject(Fault(method=method, path=path, times=times, **fault))
     before = contents(run)
     status = main(["push", str(run), "me/x"])
@@ -249,6 +249,10 @@ def test_a_run_is_pushed_while_it_trains(strategy, hub, capsys):
     assert not any(name.endswith((".pt", ".bin", ".pth")) for name in sent_files(hub, "me/x"))
     if not state:
         return
+    for name in state:
+        if name.endswith("trainer_state.json"):
+            best = json.loads(hub.files("me/x")[name])["best_model_checkpoint"]
+            assert best is None or "/" not in best
     # What was pushed is enough to go on elsewhere, to the same weights.
     for name in state:
         path = Path("pulled") / name

@@ -1,11 +1,12 @@
 """What may pass is tried again, with growing waits; what will not pass is not."""
 
-import httpx2
 import pytest
 from huggingface_hub.errors import HfHubHTTPError
 
 from hf_kit.hub import retries
 from hf_kit.hub.retries import retrying
+
+httpx2 = pytest.importorskip("httpx2", reason="huggingface_hub 1.x has httpx")
 
 
 @pytest.fixture

@@ -462,11 +462,17 @@ def cut_file(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "order", ["train_sampling_strategy=group_by_length", "train_sampling_strategy=random", "max_tokens_per_batch=60"]
+    "order",
+    [
+        "train_sampling_strategy=group_by_length",
+        "train_sampling_strategy=random",
+        "max_tokens_per_batch=60",
+        "streaming=True --shuffle_buffer_size=24",
+    ],
 )
 def test_two_processes_that_are_killed_end_as_if_nothing_had_happened(order):
     run = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_addr=127.0.0.1", TRAIN]
-    run += [*FLAGS, *LSTM, "--per_device_train_batch_size=4", "--num_train_epochs=20", f"--{order}"]
+    run += [*FLAGS, *LSTM, "--per_device_train_batch_size=4", "--num_train_epochs=20", *f"--{order}".split()]
     start([*run, "--output_dir=whole"])
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     killed = subprocess.Popen([*run, EVERY_STEP, "--output_dir=cut"], env=environment, start_new_session=True)
