@@ -203,14 +203,14 @@ def _live(words: list[str], log: str, start_method: str) -> None:
     multiprocessing.set_start_method(start_method, force=True)  # those of its data workers as ever
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(output, 1), os.dup2(output, 2)
-    from hf_kit import checkpointing
+    from hf_kit import checkpointing, run
     from hf_kit.parsing import parse_arguments
-    from hf_kit.run import train
 
+    run.publish = lambda *_: None  # the proof and the card come after all that is compared
     for module, name in ((manifest, "sync"), (commit, "sync"), (checkpointing, "write_state")):
         setattr(module, name, _slowed(getattr(module, name)))
     try:
-        train(parse_arguments(words))
+        run.train(parse_arguments(words))
     except UserError as reason:
         console.error(str(reason))
         sys.exit(1)

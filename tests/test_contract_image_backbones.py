@@ -27,7 +27,10 @@ def logits(model, processor, paths) -> torch.Tensor:
     return model.eval()(**processor(images=images, return_tensors="pt")).logits
 
 
-@pytest.mark.parametrize("family", IMAGE_FAMILIES)
+@pytest.mark.parametrize(
+    "family",
+    [name if name in ("vit", "resnet") else pytest.param(name, marks=pytest.mark.slow) for name in IMAGE_FAMILIES],
+)
 def test_the_whole_way_and_lora(family, tmp_path, capsys):
     write_photos(tmp_path / "photos")
     write_photos(tmp_path / "more", 5, seed=1)

@@ -99,7 +99,8 @@ def test_there_and_back(family, hub, capsys):
 
 
 @pytest.mark.proof
-@pytest.mark.parametrize("family", ["hf_kit_lstm", pytest.param("bert", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["hf_kit_lstm", "bert"])
 def test_a_stranger_uses_what_was_pushed(family, hub, tmp_path):
     write_csv(Path("reviews.csv"), reviews(60))
     push = ("--push_to_hub", "--learning_rate=1e-2", "--train_file=reviews.csv")
@@ -125,10 +126,9 @@ def test_a_stranger_uses_what_was_pushed(family, hub, tmp_path):
         assert torch.allclose(torch.tensor(said["logits"]), logits(folder), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.proof
-@pytest.mark.parametrize(
-    "family", [pytest.param(name, marks=[] if name == "vit" else pytest.mark.slow) for name in IMAGE_FAMILIES]
-)
+@pytest.mark.parametrize("family", IMAGE_FAMILIES)
 def test_images_there_and_back(family, hub, capsys):
     few = (
         "--baselines=False",
