@@ -492,8 +492,12 @@ def save(
     """
     trainer.save_model(str(folder), _internal_call=True)  # which does not push
     if console.is_main_process():
-        # Without the wrapper that computes in less than float32.
-        model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+        if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+            # No process has the whole in memory, and all would have to compute together.
+            model = task.auto_class.from_pretrained(folder, dtype=torch.float32)
+        else:
+            # Without the wrapper that computes in less than float32.
+            model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
         write_reference(folder, model, task, trainer.processing_class, prepared)
     if arguments.lora.use_peft and console.is_main_process():
         commit = trainer.facts["fingerprint_of"]["checkpoint"].partition("@")[2]  # none of a folder's

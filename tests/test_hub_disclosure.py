@@ -24,7 +24,7 @@ PLANTED = {
     "AWS key": "AKIAABCDEFGHIJKLMNOP",
     "Google key": f"AIza{FOUR[:35]}",
     "Slack token": f"xoxb-{FOUR[:24]}",
-    "Slack address": "https://hooks.slack.com/services/T0000/B0000/XXXX",
+    "Slack address": "https://hooks.slack.com/services/T0000/B0000/abcd1234",
     "OpenAI key": f"sk-proj-{FOUR[:40]}",
     "Anthropic key": f"sk-ant-{FOUR[:40]}",
     "Stripe key": f"sk_live_{FOUR[:24]}",
