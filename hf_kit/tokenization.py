@@ -5,20 +5,16 @@ Deliberately different from the usual code:
 - Texts are encoded whole and cut here (`truncation.py`), or split into windows (`windows.py`). That tells exactly which
   texts were cut, leaves no truncation setting behind in the tokenizer that is saved, and avoids the library's overflow
   pieces, whose number is the product of both sides of a pair (a thousand long pairs cut to 32 tokens: over a minute).
-- The cache of a tokenized data set is keyed by texts and tokenizer, never by the fingerprint of a function: a
-  tokenizer's pickle changes with use.
+- The tokens of a data set are kept by its contents (`token_cache.py`).
 """
 
-import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import datasets
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import tokenizers
@@ -27,6 +23,7 @@ from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBas
 
 from hf_kit.errors import UserError
 from hf_kit.hub_errors import why_not_from_hub
+from hf_kit.token_cache import cached_rows
 from hf_kit.truncation import kept_tokens
 from hf_kit.untrusted_folder import examine_checkpoint
 from hf_kit.windows import window_tokens
@@ -38,7 +35,6 @@ POSITIONS_AFTER_PADDING = frozenset(
     "xlm-roberta-xl xmod lilt layoutlmv3".split()
 )
 CACHE_SCHEMA = 2  # raise it when the columns below or their meaning change
-DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 def load_tokenizer(
@@ -189,10 +185,7 @@ def tokenize_dataset(
     With `windows`, a row longer than `max_length` becomes several inputs that hold all of it (see `windows.py`). The
     column `row` says whose each input is, in ascending order; there are no `whole` and `labels`, which belong to rows.
 
-    The result is memory-mapped from `cache_dir/hf_kit/tokenized-<key>.arrow` (`cache_dir`: that of `datasets`), where
-    the key covers texts, tokenizer and the settings here but not the labels. The file ends in its own checksum; one
-    that is damaged is written again. It is written aside and renamed, so processes may race. The progress bar, named
-    `description`, is shown only when there is work to do.
+    The result is memory-mapped (see `cached_rows`), by texts, tokenizer and the settings here but not by the labels.
 
     Raises `UserError` for a data set without rows and for a tokenizer without a fast version.
     """
@@ -204,29 +197,14 @@ def tokenize_dataset(
     with_types = "token_type_ids" in tokenizer.model_input_names
     how = {"max_length": max_length, "side": truncation_side, "windows": windows, "with_types": with_types}
     settings = [CACHE_SCHEMA, tokenizers.__version__, how, text_pair_column is not None]
-    key = _content_key(texts, json.dumps(settings) + serialized)
-
-    folder = Path(cache_dir or datasets.config.HF_DATASETS_CACHE) / "hf_kit"
-    path = folder / f"tokenized-{key}.arrow"
-    from_cache = _is_intact(path)
-    if not from_cache:
-        backend = Tokenizer.from_str(serialized)
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix="writing-") as aside:
-            written = Path(aside) / path.name
-            texts.map(
-                lambda table, rows: _encode(table, rows, backend, **how),
-                batched=True,
-                with_indices=True,
-                remove_columns=texts.column_names,
-                cache_file_name=str(written),
-                load_from_cache_file=False,
-                new_fingerprint=key,
-                desc=description,
-            )
-            _seal(written)
-            os.replace(written, path)
-    tokenized = datasets.Dataset.from_file(str(path), split=dataset.split)
+    backend = Tokenizer.from_str(serialized)
+    tokenized, from_cache = cached_rows(
+        texts,
+        json.dumps(settings) + serialized,
+        lambda table, rows: _encode(table, rows, backend, **how),
+        cache_dir=cache_dir,
+        description=description,
+    )
     whole, lost = tokenized.data["whole"], pc.sum(tokenized.data["lost"]).as_py()
     truncated, tokens = pc.sum(pc.greater(whole, max_length)).as_py(), pc.sum(whole).as_py()
     tokenized = tokenized.remove_columns(["whole", "lost"] if windows else ["lost", "row"])
@@ -286,33 +264,3 @@ def _encode(
     out |= {"length": pa.array(map(len, ids), pa.int32()), "row": pa.array(whose, pa.int64())}
     out |= {"whole": pa.array(whole, pa.int32()), "lost": pa.array(lost, pa.int32())}
     return pa.table(out)
-
-
-def _content_key(texts: datasets.Dataset, settings: str) -> str:
-    """sha256 over `settings` and every text; the same however the rows are split into Arrow chunks."""
-    key = hashlib.sha256(settings.encode())
-    for column in texts.column_names:
-        characters, lengths = hashlib.sha256(), hashlib.sha256()
-        for table in texts.select_columns(column).iter(batch_size=10_000):
-            for chunk in table[column].chunks:
-                array = chunk.cast(pa.large_string())
-                _, offsets, values = array.buffers()
-                offsets = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]  # [rows + 1]
-                characters.update(memoryview(values)[offsets[0] : offsets[-1]])
-                lengths.update(np.diff(offsets).tobytes())
-        key.update(characters.digest() + lengths.digest())
-    return key.hexdigest()
-
-
-def _seal(path: Path) -> None:
-    """Append the file's sha256; readers of an Arrow stream stop at its end mark, before these bytes."""
-    with path.open("r+b") as file:
-        file.write(hashlib.file_digest(file, "sha256").digest())
-
-
-def _is_intact(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    with pa.memory_map(str(path)) as file:
-        content = memoryview(file.read_buffer())
-        return hashlib.sha256(content[:-DIGEST_BYTES]).digest() == bytes(content[-DIGEST_BYTES:])

@@ -29,7 +29,10 @@ SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]  # in the order 
 TEMPLATES = {
     "bert": ("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", ["input_ids", "token_type_ids", "attention_mask"]),
     "plain": ("$A", "$A [SEP] $B", ["input_ids", "attention_mask"]),
+    "seq2seq": ("$A [SEP]", "$A [SEP] $B [SEP]", ["input_ids", "attention_mask"]),
 }
+# Those that keep a text as it is where they are asked to.
+LOSSLESS = ("bpe", "unigram")
 
 ENDLESS = re.compile(r"\S{1000}")
 
@@ -39,10 +42,11 @@ def train_tokenizer(
     *,
     tokenizer_type: Literal["wordpiece", "bpe", "unigram", "wordlevel"] = "wordpiece",
     vocab_size: int = 10000,
-    special_tokens: Literal["bert", "plain"] = "bert",
+    special_tokens: Literal["bert", "plain", "seq2seq"] = "bert",
+    lowercase: bool = True,
     more_words: Iterable[str] = (),
 ) -> PreTrainedTokenizerFast:
-    """A lower-casing tokenizer learned from `texts` and nothing else; the same texts give the same files.
+    """A tokenizer learned from `texts` and nothing else; the same texts give the same files.
 
     - `wordpiece`: word pieces, Chinese characters one by one.
     - `bpe`: over bytes after NFKC, so nothing is ever unknown; frequent Chinese words become one token.
@@ -50,9 +54,13 @@ def train_tokenizer(
     - `wordlevel`: words, punctuation marks and Chinese characters, as word vectors need them.
 
     `special_tokens` frames a text as `[CLS] A [SEP]`, a pair as `[CLS] A [SEP] B [SEP]` with token types 0 and 1
-    ("bert"), or leaves it bare, a pair as `A [SEP] B` without token types ("plain"). [CLS] is also the bos token and
-    [SEP] the eos token, where decoders look for them. Padding is on the right, with id 0. `vocab_size` is a cap that
-    counts the special tokens; `len(tokenizer)` is the true size. The caller sets `model_max_length`.
+    ("bert"), leaves it bare, a pair as `A [SEP] B` without token types ("plain"), or ends it with [SEP] ("seq2seq").
+    [CLS] is also the bos token and [SEP] the eos token, where decoders look for them. Padding is on the right, with id
+    0. `vocab_size` is a cap that counts the special tokens; `len(tokenizer)` is the true size. The caller sets
+    `model_max_length`.
+
+    Where a model is to write texts, `lowercase=False` keeps them as they are, without NFKC: letters in their case,
+    Chinese punctuation in its width. `bpe` and `unigram` can; decoding then gives the text back.
 
     `more_words` fill the places that the texts' own words leave in a `wordlevel` vocabulary, in their order: words that
     have a vector, so that a new text's word can be known though no training text has it. The other kinds build unknown
@@ -61,7 +69,8 @@ def train_tokenizer(
     `texts` are read several times and not gathered: memory grows with the different words, where a run of Chinese is
     one word to `bpe`. `unigram` alone holds all texts (sentencepiece does).
 
-    Raises `UserError` for an unknown type or frame, a cap without room for text, or texts that are all blank.
+    Raises `UserError` for an unknown type or frame, a cap without room for text, texts that are all blank, or a type
+    that cannot keep texts as they are.
     """
     if tokenizer_type not in TRAINERS:
         raise UserError(
@@ -70,6 +79,11 @@ def train_tokenizer(
         )
     if special_tokens not in TEMPLATES:
         raise UserError(f"special_tokens `{special_tokens}` is not known. Choose one of: {', '.join(TEMPLATES)}.")
+    if not lowercase and tokenizer_type not in LOSSLESS:
+        raise UserError(
+            f"--tokenizer_type {tokenizer_type} changes what it reads (case, accents), and this model is to write "
+            f"texts: choose {' or '.join(LOSSLESS)}"
+        )
     smallest = smallest_vocab_size(tokenizer_type)
     if vocab_size < smallest:
         raise UserError(
@@ -81,7 +95,7 @@ def train_tokenizer(
             "There is no text to train a tokenizer on: every training text is empty. Check the text column."
         )
 
-    backend = TRAINERS[tokenizer_type](texts, vocab_size)
+    backend = TRAINERS[tokenizer_type](texts, vocab_size, lowercase)
     if tokenizer_type == "wordlevel":
         _fill_up(backend, more_words, vocab_size)
     backend.add_special_tokens(SPECIAL_TOKENS)
@@ -147,7 +161,7 @@ def _without_endless_words(text: str) -> str:
     return ENDLESS.sub(r"\g<0> ", text)
 
 
-def _wordpiece(texts: _NotBlank, vocab_size: int) -> Tokenizer:
+def _wordpiece(texts: _NotBlank, vocab_size: int, lowercase: bool) -> Tokenizer:
     backend = _word_backend(models.WordPiece(unk_token="[UNK]"))
     split, normalize = backend.pre_tokenizer.pre_tokenize_str, backend.normalizer.normalize_str
     words = Counter(word for text in texts for word, _ in split(normalize(text)))
@@ -167,11 +181,13 @@ def _wordpiece(texts: _NotBlank, vocab_size: int) -> Tokenizer:
     return rebuilt
 
 
-def _bpe(texts: _NotBlank, vocab_size: int) -> Tokenizer:
+def _bpe(texts: _NotBlank, vocab_size: int, lowercase: bool) -> Tokenizer:
     backend = Tokenizer(models.BPE())
-    backend.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    backend.normalizer = _lowercasing() if lowercase else None
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     backend.decoder = decoders.ByteLevel()
+    if not lowercase:
+        backend.decoder = decoders.Sequence([backend.decoder, decoders.Strip(" ", 1, 0)])  # the space put before
     trainer = trainers.BpeTrainer(
         special_tokens=SPECIAL_TOKENS,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
@@ -181,9 +197,9 @@ def _bpe(texts: _NotBlank, vocab_size: int) -> Tokenizer:
     return backend
 
 
-def _unigram(texts: _NotBlank, vocab_size: int) -> Tokenizer:
-    normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-    lines = [" ".join(normalizer.normalize_str(text).split()) for text in texts]
+def _unigram(texts: _NotBlank, vocab_size: int, lowercase: bool) -> Tokenizer:
+    normalizer = _lowercasing() if lowercase else None
+    lines = [" ".join((normalizer.normalize_str(text) if normalizer else text).split()) for text in texts]
     counts = Counter(character for line in lines for character in line if character != " ")
     _, rare = _most_frequent(counts, vocab_size - len(SPECIAL_TOKENS) - 1)  # one place is for "▁"
     model = io.BytesIO()
@@ -213,7 +229,7 @@ def _unigram(texts: _NotBlank, vocab_size: int) -> Tokenizer:
     return backend
 
 
-def _wordlevel(texts: _NotBlank, vocab_size: int) -> Tokenizer:
+def _wordlevel(texts: _NotBlank, vocab_size: int, lowercase: bool) -> Tokenizer:
     backend = _word_backend(models.WordLevel(unk_token="[UNK]"))
     trainer = trainers.WordLevelTrainer(special_tokens=SPECIAL_TOKENS, **_trainer_options(vocab_size))
     backend.train_from_iterator(texts, trainer, length=len(texts))
@@ -232,12 +248,16 @@ def _fill_up(backend: Tokenizer, words: Iterable[str], vocab_size: int) -> None:
     backend.model = models.WordLevel(vocab=vocabulary, unk_token="[UNK]")
 
 
-TRAINERS: dict[str, Callable[[_NotBlank, int], Tokenizer]] = {
+TRAINERS: dict[str, Callable[[_NotBlank, int, bool], Tokenizer]] = {
     "wordpiece": _wordpiece,
     "bpe": _bpe,
     "unigram": _unigram,
     "wordlevel": _wordlevel,
 }
+
+
+def _lowercasing() -> normalizers.Normalizer:
+    return normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
 
 
 def _word_backend(model) -> Tokenizer:

@@ -1,0 +1,117 @@
+"""Languages as models name them: `en` is `en_XX` to mBART-50, `eng_Latn` to NLLB, and words in a prefix to T5.
+
+A model of several languages is told the source's by a token in its input, and the target's by the first token that it
+writes (`forced_bos_token_id`) or that its decoder starts from (mBART of 25 languages).
+"""
+
+import re
+
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+
+from hf_kit.errors import UserError, nearest
+
+# ISO 639-1 code, its ISO 639-3 code and usual script (as NLLB writes them), its English name (as T5 wants it).
+KNOWN = {
+    "en": ("eng_Latn", "English"),
+    "zh": ("zho_Hans", "Chinese"),
+    "de": ("deu_Latn", "German"),
+    "fr": ("fra_Latn", "French"),
+    "es": ("spa_Latn", "Spanish"),
+    "ja": ("jpn_Jpan", "Japanese"),
+    "ko": ("kor_Hang", "Korean"),
+    "ru": ("rus_Cyrl", "Russian"),
+}
+WORDS = {"english": "en", "chinese": "zh", "英文": "en", "英语": "en", "中文": "zh", "汉语": "zh"}
+TRADITIONAL = re.compile(r"zh[-_]?(hant|tw|hk)", re.IGNORECASE)
+CODE_TOKEN = re.compile(r"[a-z]{2,3}_[A-Z][A-Za-z]{1,3}")
+
+
+def plain_code(language: str | None) -> str | None:
+    """`zh` for `zh_CN`, `zho_Hans` and `Chinese`; a code that is not known is given back in lower case."""
+    if language is None:
+        return None
+    word = language.strip().lower()
+    if word in WORDS:
+        return WORDS[word]
+    code = re.split(r"[-_]", word)[0]
+    return next((short for short, (long, _) in KNOWN.items() if long[:3] == code), code)
+
+
+def english_name(language: str | None) -> str | None:
+    """`Chinese` for `zh`; None where this file does not know it."""
+    return KNOWN.get(plain_code(language) or "", (None, None))[1]
+
+
+def language_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    """The languages that the tokenizer has tokens for, with their ids; empty for a tokenizer of one pair."""
+    if not hasattr(tokenizer, "src_lang"):
+        return {}
+    codes = getattr(tokenizer, "lang_code_to_id", None)
+    if codes:
+        return dict(codes)
+    found = [token for token in tokenizer.all_special_tokens if CODE_TOKEN.fullmatch(token)]
+    return {token: tokenizer.convert_tokens_to_ids(token) for token in found}
+
+
+def find_language(language: str, codes: dict[str, int], flag: str) -> str:
+    """The tokenizer's own code for what a user wrote.
+
+    Raises:
+        UserError: none, or several, could be meant.
+    """
+    if language in codes:
+        return language
+    plain = plain_code(language)
+    wanted = KNOWN.get(plain, (plain, None))[0]
+    if TRADITIONAL.fullmatch(language):
+        wanted = "zho_Hant"
+    if wanted in codes:
+        return wanted
+    found = sorted(code for code in codes if plain_code(code) == plain)
+    if len(found) == 1:
+        return found[0]
+    hint = f"; it could be {' or '.join(found)}" if found else nearest(language, codes)
+    raise UserError(f"--{flag} {language}: this model names languages otherwise{hint}. Its languages: {_listed(codes)}")
+
+
+def _listed(codes: dict[str, int]) -> str:
+    names = sorted(codes)
+    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+
+
+def set_languages(
+    tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, source: str | None, target: str | None
+) -> int | None:
+    """Tell a tokenizer of several languages which two are meant; the id of the token that every output begins with.
+
+    None for a tokenizer of one pair. For mBART of 25 languages the configuration is told as well.
+
+    Raises:
+        UserError: a language that the model needs is not named, or is none of its own.
+    """
+    codes = language_tokens(tokenizer)
+    if not codes:
+        return None
+    for flag, language in (("source_lang", source), ("target_lang", target)):
+        if language is None:
+            raise UserError(
+                f"--{flag}: this {config.model_type} model knows {len(codes)} languages and must be told; e.g. "
+                f"--{flag} {next(iter(codes))}"
+            )
+    tokenizer.src_lang = find_language(source, codes, "source_lang")
+    tokenizer.tgt_lang = find_language(target, codes, "target_lang")
+    for side in ("src_lang", "tgt_lang"):
+        tokenizer.init_kwargs[side] = getattr(tokenizer, side)  # else saving leaves it out
+    begins = codes[tokenizer.tgt_lang]
+    if type(tokenizer).__name__.startswith("MBartTokenizer"):  # of 25 languages: the target's token stands at the end
+        config.decoder_start_token_id = begins
+        return None
+    return begins
+
+
+def default_prefix(config: PreTrainedConfig, source: str | None, target: str | None) -> str:
+    """What T5 was taught to be told before every source (Raffel et al. 2019, arXiv:1910.10683); else nothing."""
+    names = [english_name(language) for language in (source, target)]
+    if config.model_type != "t5" or None in names:
+        return ""
+    return f"translate {names[0]} to {names[1]}: "
