@@ -2,9 +2,9 @@
 
 `compute` is what `Trainer(compute_metrics=...)` and the baselines call, so that every score in a result table was made
 by the same code. The scores themselves are `evaluate.Metric` subclasses in this folder (`single_label`, `multi_label`,
-`regression`), which can also be used alone or in `evaluate.combine([...])`. Different from `evaluate.load("f1")`:
-nothing is downloaded, macro averages run over all labels of the mapping, and a score that is undefined for these rows
-is left out instead of being reported as 0 or NaN.
+`regression`, `translation`), which can also be used alone or in `evaluate.combine([...])`. Different from
+`evaluate.load("f1")`: nothing is downloaded, macro averages run over all labels of the mapping, and a score that is
+undefined for these rows is left out instead of being reported as 0 or NaN.
 
 Importing this module is cheap; `evaluate`, scikit-learn and scipy are imported at the first call.
 Notation: n rows, c labels. `problem_type` is that of transformers' configurations.
