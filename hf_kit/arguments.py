@@ -102,8 +102,12 @@ class ModelArguments:
         default=False, metadata={"help": "Run the checkpoint's own code; needs a full commit in --model_revision."}
     )
     tokenizer_name: str | None = field(default=None, metadata={"help": "A tokenizer other than the checkpoint's."})
-    tokenizer_type: Literal["wordpiece", "bpe", "unigram", "wordlevel"] = field(
-        default="wordpiece", metadata={"help": "The kind of tokenizer trained on the data for a fresh model."}
+    tokenizer_type: Literal["wordpiece", "bpe", "unigram", "wordlevel"] | None = field(
+        default=None,
+        metadata={
+            "help": "The kind of tokenizer trained on the data for a fresh model; unset: wordpiece, and for a model "
+            "that writes texts unigram."
+        },
     )
     vocab_size: int = field(default=10000, metadata={"help": "The most entries in a tokenizer trained on the data."})
     word_vectors: str | None = field(
@@ -203,6 +207,13 @@ class KitTrainingArguments(Seq2SeqTrainingArguments):
             "help": "When to push with --push_to_hub: at the end; every_save: the model of every checkpoint as well; "
             "checkpoint: and what the run needs to go on elsewhere.",
             "choices": ["end", "every_save", "checkpoint", "all_checkpoints"],
+        },
+    )
+    average_checkpoints: int = field(
+        default=1,
+        metadata={
+            "help": "Score also the average of the weights of the last so many checkpoints, and keep it if it is "
+            "better than the best one."
         },
     )
     num_seeds: int = field(

@@ -214,6 +214,14 @@ def fit_config_to_tokenizer(config: PreTrainedConfig, tokenizer: PreTrainedToken
         for name in ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"):
             if name in _known_fields(type(config)):
                 setattr(config, name, getattr(tokenizer, name))
+        if config.is_encoder_decoder:
+            config.decoder_start_token_id = tokenizer.bos_token_id
+            for name, value in (
+                ("decoder_vocab_size", config.vocab_size),  # Marian's; one vocabulary for both sides
+                ("forced_eos_token_id", tokenizer.eos_token_id),
+            ):
+                if name in _known_fields(type(config)):
+                    setattr(config, name, value)
     elif config.pad_token_id is None:
         config.pad_token_id = tokenizer.pad_token_id
 
@@ -312,8 +320,11 @@ def head_modules(model: PreTrainedModel) -> list[str]:
     """The names of the modules on top of the backbone: they are trained whole, also where LoRA freezes the rest.
 
     In transformers a model for a task holds its backbone under `base_model_prefix` and its head beside it; a model of
-    ours names its head in `models/<name>/__init__.py`.
+    ours names its head in `models/<name>/__init__.py`. A model that writes text has none: its output layer belongs
+    to the checkpoint.
     """
+    if model.can_generate():
+        return []
     own = own_model_types()
     if model.config.model_type in own:
         return list(own[model.config.model_type].HEAD_MODULES)

@@ -134,6 +134,9 @@ def predict(argv: list[str]) -> None:
         type=_yes_or_no,
         help="compute in bf16; False: in float32; unset: in float32 if the run was, else the best that the device has",
     )
+    parser.add_argument(
+        "--num_beams", type=_count, help="beams of a model that writes texts; 1: greedily; unset: as it was trained to"
+    )
     parser.error = _argument_error
     if not argv or not argv[0]:
         raise UserError('which run? hf-kit predict RUN "a text"')
@@ -150,7 +153,7 @@ def predict(argv: list[str]) -> None:
 
     run = open_run(flags.run)
     rows = _rows(flags, run.task)
-    for row, answer in predict_rows(run, rows, windows=flags.windows, bf16=flags.bf16):
+    for row, answer in predict_rows(run, rows, windows=flags.windows, bf16=flags.bf16, num_beams=flags.num_beams):
         print(json.dumps(row | answer, ensure_ascii=False) if flags.json else run.task.line(row, answer), flush=True)
 
 
@@ -159,6 +162,12 @@ def _yes_or_no(word: str) -> bool:
     if word.lower() not in ("true", "false"):
         raise argparse.ArgumentTypeError(f"{word!r} is neither True nor False")
     return word.lower() == "true"
+
+
+def _count(word: str) -> int:
+    if not word.isdecimal() or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"{word!r} is no whole number from 1")
+    return int(word)
 
 
 def _check_inputs(flags: argparse.Namespace) -> None:

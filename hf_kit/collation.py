@@ -13,6 +13,8 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from hf_kit.token_loss import IGNORED
+
 
 class _Column:
     """Random access to an Arrow column of numbers or of lists of numbers, without copying it."""
@@ -82,6 +84,35 @@ class PadRows:
         steps = np.arange(longest)
         valid = (steps >= starts[:, None]) & (steps < (starts + lengths)[:, None])  # [b, t]
         batch["attention_mask"] = torch.from_numpy(valid.astype(np.int64))
+        return batch
+
+
+class PadPairs(PadRows):
+    """As `PadRows` for rows that also hold `labels` `[t]`, the tokens to be written.
+
+    Args:
+        start: the token that the decoder starts from.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, start: int, multiple: int = 1):
+        super().__init__(tokenizer, multiple)
+        self.start = start
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """Beside the source's: `labels` `[b, t]`, -100 at padding, and `decoder_input_ids` `[b, t]`, which are the
+        labels one step later. `Trainer` takes the labels away before the model could make them."""
+        targets = [row["labels"] for row in rows if "labels" in row]
+        batch = super().__call__([{"input_ids": row["input_ids"]} for row in rows])
+        if targets:
+            longest = max(1, max(map(len, targets)))
+            longest = -(-longest // self.multiple) * self.multiple
+            labels = np.full((len(rows), longest), IGNORED, dtype=np.int64)  # [b, t]
+            inputs = np.full_like(labels, self.padding["input_ids"])
+            inputs[:, 0] = self.start
+            for place, target in enumerate(targets):
+                labels[place, : len(target)] = target
+                inputs[place, 1 : len(target)] = target[:-1]
+            batch |= {"labels": torch.from_numpy(labels), "decoder_input_ids": torch.from_numpy(inputs)}
         return batch
 
 

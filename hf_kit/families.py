@@ -18,14 +18,25 @@ PRETRAINED = {
 }
 # A transformer from nothing learns with larger steps, and for longer, than one that only has to adapt.
 FRESH = PRETRAINED | {"learning_rate": 5e-4, "num_train_epochs": 10.0}
+# It also has to learn to write; Vaswani et al. 2017 (arXiv:1706.03762, section 5) train for many passes, and smooth the
+# labels.
+FRESH_WRITER = FRESH | {"learning_rate": 1e-3, "num_train_epochs": 30.0, "label_smoothing_factor": 0.1}
 LORA = PRETRAINED | {"learning_rate": 2e-4, "num_train_epochs": 5.0}
 
 
-def family_defaults(model_type: str, *, pretrained: bool, use_peft: bool) -> tuple[str, dict[str, Any]]:
-    """The family's name for the printed configuration, and its training arguments."""
+def family_defaults(
+    model_type: str, *, pretrained: bool, use_peft: bool, writes: bool = False
+) -> tuple[str, dict[str, Any]]:
+    """The family's name for the printed configuration, and its training arguments.
+
+    Args:
+        writes: it is an encoder-decoder.
+    """
     if use_peft:
         return "LoRA", LORA
     own = own_model_types()
     if model_type in own:
         return model_type, own[model_type].TRAINING_DEFAULTS
-    return ("pretrained", PRETRAINED) if pretrained else ("fresh transformer", FRESH)
+    if pretrained:
+        return "pretrained", PRETRAINED
+    return ("fresh encoder-decoder", FRESH_WRITER) if writes else ("fresh transformer", FRESH)

@@ -8,6 +8,7 @@ matplotlib is imported at the first call.
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 DPI = 150
 MOST_NAMED_CLASSES = 20  # more names, or counts in the cells, could not be read
 LONGEST_NAME = 29
+LENGTH_BINS = 6  # of about equally many rows
 NUMBERED = "The numbers are the places in run.json's list of label names, from 0."
 TIMINGS = ("runtime", "samples_per_second", "steps_per_second")
 
@@ -73,6 +75,37 @@ def confusion_matrix_figure(
             axes.text(j, i, f"{count:,}", ha="center", va="center", size=9, color="w" if shares[i, j] > 0.5 else "k")
     if not named:
         figure.supxlabel(NUMBERED, size=9, color="0.3")
+    figure.savefig(path, dpi=DPI)
+
+
+def score_by_length_figure(lengths: np.ndarray, scores: np.ndarray, path: str | Path) -> None:
+    """How well texts of each length are translated, as a PNG: quartiles of chrF, and how many there are.
+
+    Args:
+        lengths: characters of each source, `[n]`.
+        scores: chrF of each translation alone, `[n]`, 0 to 100.
+        path: the file to write.
+    """
+    edges = np.unique(np.quantile(lengths, np.linspace(0, 1, LENGTH_BINS + 1)).astype(int))
+    bins = [(low, high) for low, high in pairwise(edges)] or [(edges[0], edges[0] + 1)]
+    groups = [
+        scores[(lengths >= low) & ((lengths <= high) if i == len(bins) - 1 else (lengths < high))]
+        for i, (low, high) in enumerate(bins)
+    ]
+    names = [f"{low} to {high if i == len(bins) - 1 else high - 1}" for i, (low, high) in enumerate(bins)]
+    figure = _figure(7, 4)
+    axes = figure.subplots()
+    drawn = axes.boxplot([group if len(group) else [np.nan] for group in groups], showfliers=False, patch_artist=True)
+    for box in drawn["boxes"]:
+        box.set(facecolor=BLUE, alpha=0.6)
+    for line in drawn["medians"]:
+        line.set(color="k")
+    axes.set_xticks(
+        range(1, len(groups) + 1), [f"{name}\n{len(g):,} rows" for name, g in zip(names, groups, strict=True)]
+    )
+    axes.set(title="Quality by length: quartiles of the rows' chrF", xlabel="characters of the source", ylabel="chrF")
+    axes.grid(axis="y", color="0.9")
+    axes.set_axisbelow(True)
     figure.savefig(path, dpi=DPI)
 
 

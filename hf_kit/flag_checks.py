@@ -59,16 +59,18 @@ def check_flags(arguments: Arguments) -> None:
             raise UserError(f"--{name} {value!r} must be a JSON object, as '{{\"key\": value}}'")
     _check_reporting(training.report_to)
     _check_lora_is_used(arguments)
-    if not find_task(arguments.task_name).generates:
+    _check_averaging(arguments)
+    task = find_task(arguments.task_name)
+    if not task.generates:
         for name in GENERATION:
             if arguments.is_set(name) and getattr(training, name):
                 raise UserError(f"--{name}: {arguments.task_name} generates nothing; leave it out")
     if model.model_type and not model.tokenizer_name:
-        least = smallest_vocab_size(model.tokenizer_type)
+        kind = model.tokenizer_type or task.tokenizer_type
+        least = smallest_vocab_size(kind)
         if model.vocab_size < least:
             raise UserError(
-                f"--vocab_size {model.vocab_size} is too small for a {model.tokenizer_type} tokenizer; it needs at "
-                f"least {least}"
+                f"--vocab_size {model.vocab_size} is too small for a {kind} tokenizer; it needs at least {least}"
             )
 
 
@@ -79,6 +81,27 @@ def _check_reporting(names: list[str]) -> None:
             raise UserError(f"--report_to {name} is not known{nearest(name, known)} Known: none, {', '.join(known)}")
         if name not in get_available_reporting_integrations():
             raise UserError(f"--report_to {name}: the package is not installed; `pip install {name}`, or leave it out")
+
+
+def _check_averaging(arguments: Arguments) -> None:
+    """The checkpoints that are to be averaged must be kept until then."""
+    training, number = arguments.training, arguments.training.average_checkpoints
+    if number == 1:
+        return
+    if number < 1:
+        raise UserError(f"--average_checkpoints is {number}; it must be greater than 0 (1: none are averaged)")
+    if arguments.lora.use_peft:
+        raise UserError(
+            "--average_checkpoints with --use_peft: the average of two adapters is not the adapter of the average; "
+            "leave one of them out"
+        )
+    limit = training.save_total_limit
+    if arguments.is_set("save_total_limit") and limit is not None and limit < number:
+        raise UserError(f"--average_checkpoints {number} needs --save_total_limit {number}, or none; it is {limit}")
+    if training.save_strategy == "no":
+        raise UserError(f"--average_checkpoints {number} with --save_strategy no: there would be none; leave one out")
+    if limit is not None:
+        arguments.set_default("save_total_limit", max(limit, number), "average_checkpoints")
 
 
 def _check_lora_is_used(arguments: Arguments) -> None:

@@ -8,38 +8,24 @@ import re
 
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
+from hf_kit.data.languages import base_language
 from hf_kit.errors import UserError, nearest
 
-# ISO 639-1 code, its ISO 639-3 code and usual script (as NLLB writes them), its English name (as T5 wants it).
-KNOWN = {
-    "en": ("eng_Latn", "English"),
-    "zh": ("zho_Hans", "Chinese"),
-    "de": ("deu_Latn", "German"),
-    "fr": ("fra_Latn", "French"),
-    "es": ("spa_Latn", "Spanish"),
-    "ja": ("jpn_Jpan", "Japanese"),
-    "ko": ("kor_Hang", "Korean"),
-    "ru": ("rus_Cyrl", "Russian"),
+# By base code: the script that NLLB's code of the language ends in, where there are several; the name that T5 wants.
+SCRIPTS = {"zh": "Hans"}
+NAMES = {
+    "en": "English",
+    "zh": "Chinese",
+    "de": "German",
+    "fr": "French",
+    "es": "Spanish",
+    "ro": "Romanian",
+    "ja": "Japanese",
+    "ko": "Korean",
+    "ru": "Russian",
 }
-WORDS = {"english": "en", "chinese": "zh", "英文": "en", "英语": "en", "中文": "zh", "汉语": "zh"}
 TRADITIONAL = re.compile(r"zh[-_]?(hant|tw|hk)", re.IGNORECASE)
 CODE_TOKEN = re.compile(r"[a-z]{2,3}_[A-Z][A-Za-z]{1,3}")
-
-
-def plain_code(language: str | None) -> str | None:
-    """`zh` for `zh_CN`, `zho_Hans` and `Chinese`; a code that is not known is given back in lower case."""
-    if language is None:
-        return None
-    word = language.strip().lower()
-    if word in WORDS:
-        return WORDS[word]
-    code = re.split(r"[-_]", word)[0]
-    return next((short for short, (long, _) in KNOWN.items() if long[:3] == code), code)
-
-
-def english_name(language: str | None) -> str | None:
-    """`Chinese` for `zh`; None where this file does not know it."""
-    return KNOWN.get(plain_code(language) or "", (None, None))[1]
 
 
 def language_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
@@ -61,13 +47,10 @@ def find_language(language: str, codes: dict[str, int], flag: str) -> str:
     """
     if language in codes:
         return language
-    plain = plain_code(language)
-    wanted = KNOWN.get(plain, (plain, None))[0]
-    if TRADITIONAL.fullmatch(language):
-        wanted = "zho_Hant"
-    if wanted in codes:
-        return wanted
-    found = sorted(code for code in codes if plain_code(code) == plain)
+    base = base_language(language)
+    found = sorted(code for code in codes if base is not None and base_language(code) == base)
+    script = "Hant" if TRADITIONAL.fullmatch(language) else SCRIPTS.get(base)
+    found = [code for code in found if code.endswith(f"_{script}")] or found
     if len(found) == 1:
         return found[0]
     hint = f"; it could be {' or '.join(found)}" if found else nearest(language, codes)
@@ -111,7 +94,7 @@ def set_languages(
 
 def default_prefix(config: PreTrainedConfig, source: str | None, target: str | None) -> str:
     """What T5 was taught to be told before every source (Raffel et al. 2019, arXiv:1910.10683); else nothing."""
-    names = [english_name(language) for language in (source, target)]
+    names = [NAMES.get(base_language(language)) for language in (source, target)]
     if config.model_type != "t5" or None in names:
         return ""
     return f"translate {names[0]} to {names[1]}: "

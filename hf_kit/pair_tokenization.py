@@ -4,8 +4,11 @@ The call knows what the backend's alone does not: another vocabulary or another 
 tokenizers without a fast version (Marian, M2M100).
 """
 
+import hashlib
 import json
 import os
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +24,6 @@ SCHEMA = 1  # raise it when the columns below or their meaning change
 def tokenize_pairs(
     dataset: Dataset,
     tokenizer: PreTrainedTokenizerBase,
-    tokenizer_hash: str,
     source_column: str,
     target_column: str | None,
     *,
@@ -37,13 +39,11 @@ def tokenize_pairs(
     both sides, by which batches are made. Lengths count special tokens.
 
     Args:
-        tokenizer_hash: what the tokenizer does, for the cache.
         prefix: put before every source (T5's "translate English to German: ").
         max_source_length, max_target_length: tokens, special ones included.
     """
     names = [source_column, *([target_column] if target_column else [])]
-    languages = [getattr(tokenizer, name, None) for name in ("src_lang", "tgt_lang")]
-    settings = ["pairs", SCHEMA, transformers.__version__, tokenizer_hash, languages, prefix]
+    settings = ["pairs", SCHEMA, transformers.__version__, _hash(tokenizer), prefix]
     settings += [max_source_length, max_target_length, len(names)]
 
     def encode(table: pa.Table, rows: list[int]) -> pa.Table:
@@ -76,4 +76,16 @@ def _cut(
         kept = tokenizer(**{name: [texts[i] for i in long]}, truncation=True, max_length=most, **quiet)["input_ids"]
         for i, row in zip(long, kept, strict=True):
             ids[i] = row
+        if tokenizer.is_fast:
+            tokenizer.backend_tokenizer.no_truncation()  # else it would be saved with the tokenizer
     return ids, whole
+
+
+def _hash(tokenizer: PreTrainedTokenizerBase) -> str:
+    """sha256 of all that the tokenizer would save: of tokenizers without a fast version there is no one file."""
+    with tempfile.TemporaryDirectory() as name:
+        tokenizer.save_pretrained(name)
+        whole = hashlib.sha256()
+        for path in sorted(Path(name).iterdir()):
+            whole.update(path.name.encode() + b"\0" + path.read_bytes())
+    return whole.hexdigest()

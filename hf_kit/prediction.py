@@ -21,6 +21,7 @@ from hf_kit.input_rows import InputRows
 from hf_kit.precision import DTYPES
 from hf_kit.sampler import LongestFirstSampler, cuts_by_tokens, row_lengths
 from hf_kit.saved_run import SavedRun
+from hf_kit.token_loss import IGNORED
 from hf_kit.windows import average_windows
 
 # Padded tokens per forward pass. On a CPU few, so that what a layer leaves behind for the next one stays in its cache;
@@ -45,6 +46,7 @@ def predict(
     block: int = 2048,
     windows: bool = False,
     bf16: bool | None = None,
+    num_beams: int | None = None,
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Yield `(input row, answer)` for every input, in order.
 
@@ -55,10 +57,15 @@ def predict(
         block: rows tokenized and sorted by length together; 1 answers each before the next one is asked for.
         windows: read an input too long for the model whole, in overlapping windows, and average their logits.
         bf16: see `SavedRun.precision`; False computes in float32.
+        num_beams: of a model that writes its answers, in place of the number in its `generation_config`.
 
     Raises:
-        UserError: an input that this model does not read; `windows` with a task that reads its inputs whole.
+        UserError: an input that this model does not read; `windows` with a task that reads its inputs whole; beams
+            where nothing is written.
     """
+    if num_beams is not None and not run.task.generates:
+        raise UserError("--num_beams: this model writes no texts; leave it out")
+    options = {} if num_beams is None else {"num_beams": num_beams}
     device = best_device()
     run.model.to(device)
     compute_first_token_alone(run.model)
@@ -71,7 +78,7 @@ def predict(
     rows_read = (item if item is None else run.task.input_row(item) for item in items)
     with weights_in(dtype, linear_weights(run.model)):
         for rows, inputs in _with_inputs(_blocks(rows_read, block), inputs_of, block):
-            predictions = _logits(run, inputs, device, dtype)
+            predictions = _outputs(run, inputs, device, dtype, options)
             if windows:
                 predictions = average_windows(predictions, np.asarray(inputs["row"][:]), len(rows))
             yield from zip(rows, run.task.decode(predictions), strict=True)
@@ -112,8 +119,10 @@ def _with_inputs(
         yield from ((rows, inputs.result()) for rows, inputs in waiting)
 
 
-def _logits(run: SavedRun, inputs: Dataset | InputRows, device: torch.device, dtype: torch.dtype) -> np.ndarray:
-    """Raw outputs for the rows of `inputs`, `[n, ...]` in float32, in their order.
+def _outputs(
+    run: SavedRun, inputs: Dataset | InputRows, device: torch.device, dtype: torch.dtype, options: dict[str, Any]
+) -> np.ndarray:
+    """Raw outputs for the rows of `inputs`, `[n, ...]`, in their order (see `Task.outputs`).
 
     Raises:
         UserError: an output is no number.
@@ -136,8 +145,16 @@ def _logits(run: SavedRun, inputs: Dataset | InputRows, device: torch.device, dt
             collate.multiple = MULTIPLE if lengths[order[part.start]] >= LONG else 1
         batch = collate(rows.__getitems__(order[part].tolist()))
         with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            logits = run.model(**{k: v.to(device) for k, v in batch.items()}).logits
-        outputs.append(logits.float().cpu().numpy())
+            answers = run.task.outputs(run.model, {k: v.to(device) for k, v in batch.items()}, **options)
+        outputs.append(answers.cpu().numpy())
         if not np.isfinite(outputs[-1]).all():
             raise UserError(f"the model in {run.folder} answers with numbers that are NaN or infinite: it is damaged")
-    return np.concatenate(outputs)[np.argsort(order)]
+    return _joined(outputs)[np.argsort(order)]
+
+
+def _joined(outputs: list[np.ndarray]) -> np.ndarray:
+    """Batches `[b, ...]` as one array; written ids, `[b, t]`, are as long as the longest."""
+    if outputs[0].ndim == 2 and np.issubdtype(outputs[0].dtype, np.integer):
+        longest = max(part.shape[1] for part in outputs)
+        outputs = [np.pad(p, ((0, 0), (0, longest - p.shape[1])), constant_values=IGNORED) for p in outputs]
+    return np.concatenate(outputs)

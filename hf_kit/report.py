@@ -3,15 +3,19 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hf_kit import console
 from hf_kit.run_folder import RESULTS, read_json
 
 # The columns on the terminal, in this order, as far as the task has them; every score is in results.json.
 HEADLINE = (
-    "accuracy subset_accuracy f1_macro f1_micro matthews_correlation roc_auc pearson spearmanr mae r2 loss".split()
-)
+    "accuracy subset_accuracy f1_macro f1_micro matthews_correlation roc_auc pearson spearmanr mae r2 "
+    "bleu chrf ter loss"
+).split()
 # Micro-averaged F1 of a single label is its accuracy once more.
 SAME = {"f1_micro": "accuracy"}
+SAMPLES_SHOWN, MOST_CHARACTERS = 5, 200
 
 
 def scores_table(results: dict[str, Any]) -> None:
@@ -95,6 +99,17 @@ def details_table(columns: list[str], rows: list, split: str) -> None:
     console.table(columns, shown, title=f"{split}, per {columns[0]}")
     if len(rows) > len(shown):
         console.say(f"... and {len(rows) - len(shown)} more in {RESULTS}")
+
+
+def samples(samples: list[dict[str, Any]], split: str, path: Path) -> None:
+    """A few of them, from the best to the worst, each on lines of its own: tables would cut texts."""
+    console.say(f"{split}: {len(samples)} samples from the best to the worst in {path}; of these:")
+    chosen = np.unique(np.linspace(0, len(samples) - 1, SAMPLES_SHOWN).astype(int))
+    for sample in (samples[i] for i in chosen):
+        for name, value in sample.items():
+            text = f"{value:.1f}" if isinstance(value, float) else " ".join(str(value).split())
+            console.say(f"  {name:>11}  {text[:MOST_CHARACTERS]}")
+        console.say("")
 
 
 def show_finished(folder: Path) -> dict[str, Any]:

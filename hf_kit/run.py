@@ -19,6 +19,7 @@ from hf_kit import backbone, console, lora, report, run_folder, scoring, seeds, 
 from hf_kit.arguments import DATA_SOURCES, NOT_IN_FINGERPRINT, Arguments
 from hf_kit.batch_size_finder import find_batch_size
 from hf_kit.channels_last import put_channels_last
+from hf_kit.checkpoint_averaging import keep_better_average
 from hf_kit.checkpoints.resume import check_asked, choose_checkpoint, refuse_misfit, refuse_overwriting
 from hf_kit.checkpoints.write_errors import one_clear_error
 from hf_kit.data import DataChecks, check_sources, load_splits, naming_files, show_checks
@@ -76,6 +77,7 @@ def _train(arguments: Arguments, lock: RunLock) -> Path:
     destination = check_destination(arguments)
     console.heading("Settings")
     task = find_task(arguments.task_name)(arguments.task, arguments.training.label_smoothing_factor)
+    settings.settle_task(arguments, task)
     config = settings.settle_settings(arguments)
     fresh = arguments.model.model_name_or_path is None
     task.check_model(arguments.model, config, fresh=fresh)
@@ -226,6 +228,7 @@ def train_model(
     processor, inputs = material.processor, material.inputs
     base = backbone.load_model(arguments.model, config, task.auto_class, arguments.training.seed)
     backbone.start_outputs_at(base, task.output_bias())
+    task.finish_model(base.model, arguments.training)
     if arguments.model.word_vectors:
         file = VectorFile(arguments.model.word_vectors)
         word_vectors.fill_embedding(base.model, processor, file, inputs["train"])
@@ -260,7 +263,8 @@ def train_model(
             save(trainer, arguments, task, material.prepared, folder, head)
             if console.is_main_process():
                 run_folder.write_json(folder / run_folder.RESULTS, results)
-    if console.is_main_process() and arguments.training.save_total_limit == 1 and trained["best_step"]:
+    limited = arguments.training.save_total_limit == 1 or not arguments.is_set("save_total_limit")
+    if console.is_main_process() and limited and trained["best_step"]:
         trainer.commits.keep_only(trained["best_step"])
     if arguments.training.num_seeds == 1:
         report.scores_table(results)
@@ -307,13 +311,19 @@ def settle_metric(arguments: Arguments, task: Task) -> None:
     if arguments.is_set("metric_for_best_model"):
         name = training.metric_for_best_model = training.metric_for_best_model.removeprefix("eval_")
         known = {"loss", *task.metric_names()}
+        if task.generates and not training.predict_with_generate and name in task.metric_names():
+            raise UserError(
+                f"--metric_for_best_model {name} and --predict_with_generate False: nothing is written while training, "
+                "so only loss can choose; leave one of them out"
+            )
         if name not in known:
             raise UserError(
                 f"--metric_for_best_model {name} is none of this task's scores{nearest(name, known)} "
                 f"Scores: {', '.join(sorted(known))}"
             )
     else:
-        training.metric_for_best_model = task.metric_for_best_model
+        written = training.predict_with_generate or not task.generates
+        training.metric_for_best_model = task.metric_for_best_model if written else "loss"
         arguments.sources["metric_for_best_model"] = "task"
     if not arguments.is_set("greater_is_better"):
         training.greater_is_better = training.metric_for_best_model not in task.lower_is_better
@@ -472,12 +482,15 @@ def fit(trainer: KitTrainer, folder: Path) -> dict[str, Any]:
         weights_in(DTYPES[trainer.args.mixed_precision], frozen_linear_weights(trainer.model)),
     ):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        number = trainer.args.average_checkpoints
+        averaged = keep_better_average(trainer, number) if number > 1 else None
     trained, total = lora.trainable_share(trainer.model)
     return {
         "seconds": round(trainer.trained_seconds, 1),
         "steps": trainer.state.global_step,
         "epochs": trainer.state.epoch,
         "best_step": trainer.state.best_global_step,
+        "averaged_steps": averaged,
         "parameters": total,
         "trained_parameters": trained,
     }

@@ -68,6 +68,10 @@ def score(
                 report.details_table(columns, details, name)
             if details:
                 results["details"] = {"split": name, "columns": columns, "rows": details}
+            samples = task.samples(output.predictions, output.label_ids, rows[name])
+            if samples:
+                run_folder.write_lines(folder / f"samples_{name}.jsonl", samples)
+                report.samples(samples, name, folder / f"samples_{name}.jsonl")
             drawn = task.figures(output.predictions, output.label_ids, figures, rows[name], trainer.processing_class)
             results["figures"] = [str(path.relative_to(folder)) for path in drawn]
     if console.is_main_process():

@@ -12,6 +12,7 @@ from hf_kit import backbone, console, lora, word_vectors
 from hf_kit.arguments import Arguments, KitTrainingArguments
 from hf_kit.families import family_defaults
 from hf_kit.precision import choose_precision
+from hf_kit.tasks.task import Task
 
 
 def use_the_cores(training: KitTrainingArguments) -> None:
@@ -25,6 +26,14 @@ def use_the_cores(training: KitTrainingArguments) -> None:
         torch.set_num_threads(psutil.cpu_count(logical=False) or 1)
 
 
+def settle_task(arguments: Arguments, task: Task) -> None:
+    """Fill what the task decides where the user left it open."""
+    if arguments.model.tokenizer_type is None:
+        arguments.model.tokenizer_type = task.tokenizer_type
+    if task.generates:
+        arguments.set_default("predict_with_generate", True, "task")
+
+
 def settle_settings(arguments: Arguments) -> PreTrainedConfig:
     """Fill what the user left open: by the model's family, by the device. The model's configuration, loaded."""
     training = arguments.training
@@ -35,7 +44,9 @@ def settle_settings(arguments: Arguments) -> PreTrainedConfig:
     pretrained = arguments.model.model_name_or_path is not None
     if arguments.lora.use_peft:
         lora.check_lora(arguments.lora, config.model_type, pretrained)
-    family, values = family_defaults(config.model_type, pretrained=pretrained, use_peft=arguments.lora.use_peft)
+    family, values = family_defaults(
+        config.model_type, pretrained=pretrained, use_peft=arguments.lora.use_peft, writes=config.is_encoder_decoder
+    )
     for name, value in values.items():
         if name == "lr_scheduler_type":
             value = SchedulerType(value)

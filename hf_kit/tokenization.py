@@ -21,6 +21,8 @@ import tokenizers
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
+from hf_kit.arguments import ModelArguments
+from hf_kit.backbone import may_run_code, resolve_checkpoint
 from hf_kit.errors import UserError
 from hf_kit.hub_errors import why_not_from_hub
 from hf_kit.token_cache import cached_rows
@@ -95,6 +97,15 @@ def load_tokenizer(
     return tokenizer
 
 
+def given_tokenizer(arguments: ModelArguments) -> PreTrainedTokenizerBase:
+    """The tokenizer that `--tokenizer_name` or the checkpoint brings."""
+    if arguments.tokenizer_name:
+        # Never its code: the commit that the user has read is the model's.
+        return load_tokenizer(arguments.tokenizer_name)
+    name = resolve_checkpoint(arguments.model_name_or_path)
+    return load_tokenizer(name, revision=arguments.model_revision, trust_remote_code=may_run_code(arguments, name))
+
+
 def _why_not_read(error: Exception) -> str:
     said = (str(error).splitlines() or [""])[0].rstrip(".:")
     if "instantiate the backend tokenizer" in said:
@@ -116,18 +127,21 @@ def position_limit(config: PreTrainedConfig) -> int | None:
     return positions
 
 
-def check_max_length(max_length: int, config: PreTrainedConfig) -> None:
-    """Raises: UserError: the model has fewer positions than that."""
+def check_max_length(max_length: int, config: PreTrainedConfig, flag: str = "max_length") -> None:
+    """Raises: UserError: the model has fewer positions than that; `flag` is what the user set."""
     limit = position_limit(config)
     if limit is not None and max_length > limit:
         raise UserError(
-            f"--max_length {max_length} is more than the {limit} tokens that this {config.model_type} model can take; "
+            f"--{flag} {max_length} is more than the {limit} tokens that this {config.model_type} model can take; "
             f"set it to {limit} or less"
         )
 
 
 def effective_max_length(
-    tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, max_length: int | None = None
+    tokenizer: PreTrainedTokenizerBase,
+    config: PreTrainedConfig,
+    max_length: int | None = None,
+    flag: str = "max_length",
 ) -> int:
     """The number of tokens, special ones included, at which texts for this model are cut.
 
@@ -141,10 +155,10 @@ def effective_max_length(
         # A tokenizer without a limit says so with a number such as 1e30.
         known = [n for n in (position_limit(config), tokenizer.model_max_length) if n is not None and n < 10**6]
         return min(known, default=DEFAULT_MAX_LENGTH)
-    check_max_length(max_length, config)
+    check_max_length(max_length, config, flag)
     frame = tokenizer.num_special_tokens_to_add(pair=True)
     if max_length <= frame:
-        raise UserError(f"--max_length {max_length} leaves no room for text beside {frame} special tokens; raise it")
+        raise UserError(f"--{flag} {max_length} leaves no room for text beside {frame} special tokens; raise it")
     return max_length
 
 

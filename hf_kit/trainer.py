@@ -4,6 +4,8 @@
   processes change nothing (see `loss.py`).
 - Batches are bucketed by length (see `sampler.py`, and `stream_order.py` for streamed rows), also in evaluation, where
   predictions come back in row order. They hold as many rows each, or with `--max_tokens_per_batch` as many tokens.
+- Where the task's answers are written token by token, evaluation generates them (see `generation.py`): while training
+  greedily, for the final scores as the model's `generation_config` says. The loss is that of the wanted tokens.
 - A loss that is no number ends the run before it spoils the weights (see `divergence.py`).
 - No `training_args.bin` is written: it is a pickle, and it would hold a token.
 """
@@ -16,6 +18,7 @@ import torch
 from datasets import Dataset
 from torch.utils.data import DataLoader
 from transformers import EvalPrediction, Trainer
+from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.trainer_utils import PredictionOutput
 
 from hf_kit import console
@@ -24,10 +27,12 @@ from hf_kit.collation import PadRows, TokenRows
 from hf_kit.divergence import Divergence
 from hf_kit.embedding_gradient import clip_grad_norm
 from hf_kit.input_rows import InputRows
+from hf_kit.precision import DTYPES
 from hf_kit.sampler import DrawSampler, LengthBucketSampler, LongestFirstSampler, TokenBudgetBatches, row_lengths
 from hf_kit.stream_order import WindowedRows
 from hf_kit.streaming import TokenizedStream
 from hf_kit.tasks.task import Task
+from hf_kit.token_loss import IGNORED, row_losses
 from hf_kit.windows import average_windows
 
 
@@ -44,9 +49,10 @@ class KitTrainer(CheckpointingTrainer):
         super().__init__(
             compute_loss_func=task.loss,
             compute_metrics=self._scores,
-            preprocess_logits_for_metrics=_first_output,
+            preprocess_logits_for_metrics=None if task.generates else _first_output,
             **kwargs,
         )
+        self._beams: int | None = None  # in evaluation: the model's own number, or none (0): nothing is written
         self._windowed: WindowedRows | None = None  # where training rows are streamed
         if isinstance(self.train_dataset, TokenizedStream):
             # Each process reads the stream and takes its own rows, instead of rank 0 sending every batch.
@@ -75,8 +81,44 @@ class KitTrainer(CheckpointingTrainer):
         self._divergence.check(grad_norm)
         return grad_norm
 
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None, **gen_kwargs):
+        """As the parent; of a task that generates the predictions are ids `[b, t]`, and losses and tokens `[b]`."""
+        if not self.task.generates:
+            return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        inputs = self._prepare_inputs(inputs)
+        labels = inputs.pop("labels", None)  # [b, t]
+        losses = tokens = torch.zeros(len(inputs["input_ids"]), device=self.args.device)  # [b]
+        with torch.no_grad(), self.compute_loss_context_manager():
+            if labels is not None:
+                losses, tokens = row_losses(model(**inputs).logits, labels)
+            written = torch.full((len(losses), 1), IGNORED, device=self.args.device)
+            if self._beams != 0:
+                dtype, device = DTYPES[self.args.mixed_precision], self.args.device.type
+                options = {"synced_gpus": self.is_fsdp_enabled or is_deepspeed_zero3_enabled()}
+                if self._beams is not None:
+                    options["num_beams"] = self._beams
+                with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+                    written = self.task.outputs(self.accelerator.unwrap_model(self.model), inputs, **options)
+        return None, (written, losses, tokens), labels
+
+    def _written_scores(self, prediction: EvalPrediction) -> dict[str, float]:
+        """`_scores` of a task that generates, from what `prediction_step` gives."""
+        written, losses, tokens = map(self._in_row_order, prediction.predictions)
+        loss = {"loss": float(losses.sum() / tokens.sum())}
+        if not np.isfinite(loss["loss"]):
+            self._divergence.stop_evaluation(losses)
+        if self._beams == 0:
+            return loss
+        return self.task.compute_metrics(EvalPrediction(written, self._references())) | loss
+
+    def _references(self) -> np.ndarray:
+        """What was wanted of the rows that are scored, as their data has it, `[n]`: tokens have lost some of it."""
+        return np.array(self._scored["reference"][:], dtype=object)
+
     def _scores(self, prediction: EvalPrediction) -> dict[str, float]:
         """The task's scores, and the loss over all rows at once: a mean of batch means would weigh rows unequally."""
+        if self.task.generates:
+            return self._written_scores(prediction)
         outputs = {"logits": torch.as_tensor(prediction.predictions)}
         loss = self.task.loss(outputs, torch.as_tensor(prediction.label_ids))
         if not torch.isfinite(loss):
@@ -178,19 +220,26 @@ class KitTrainer(CheckpointingTrainer):
         return torch.utils.data.SequentialSampler(eval_dataset)
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval", **gen_kwargs):
-        """As the parent; rows that pad the last batch of several processes are not counted twice."""
+        """As the parent; rows that pad the last batch of several processes are not counted twice.
+
+        A task that generates does so greedily, which is quick, and with `--predict_with_generate False` not at all.
+        """
         self._scored = self.eval_dataset if eval_dataset is None else eval_dataset
-        if self.args.predict_with_generate:
-            return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix, **gen_kwargs)
+        self._beams = 1 if self.args.predict_with_generate else 0
         return Trainer.evaluate(self, eval_dataset, ignore_keys, metric_key_prefix)
 
     def predict(self, test_dataset, ignore_keys=None, metric_key_prefix="test", **gen_kwargs) -> PredictionOutput:
-        """As the parent; predictions and labels stand in the rows' own order."""
-        self._scored = test_dataset
-        if self.args.predict_with_generate:
-            output = super().predict(test_dataset, ignore_keys, metric_key_prefix, **gen_kwargs)
-        else:
-            output = Trainer.predict(self, test_dataset, ignore_keys, metric_key_prefix)
+        """As the parent; predictions and labels stand in the rows' own order.
+
+        A task that generates does so as the model's `generation_config` says; labels are then what was wanted, as its
+        data has it.
+        """
+        self._scored, self._beams = test_dataset, None
+        output = Trainer.predict(self, test_dataset, ignore_keys, metric_key_prefix)
+        if self.task.generates:
+            labelled = "reference" in test_dataset.column_names
+            labels = self._references() if labelled else None
+            return PredictionOutput(self._in_row_order(output.predictions[0]), labels, output.metrics)
         predictions, labels = map(self._in_row_order, (output.predictions, output.label_ids))
         return PredictionOutput(predictions, labels, output.metrics)
 

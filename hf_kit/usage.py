@@ -53,3 +53,33 @@ def classifier_usage(
         f'classify = pipeline("{pipeline_tag}", model=model, {part}={part})\n'
         f"answer = classify({example})\n"
     )
+
+
+def writer_usage(auto_class: str, example: str, *, own_code: bool, base: Base | None) -> str:
+    """A model that writes texts from texts: transformers has no pipeline for it any more.
+
+    Args:
+        example: the input as a Python expression.
+        own_code: the model's code lies beside its weights.
+        base: of an adapter.
+    """
+    trust = ", trust_remote_code=True" if own_code else ""
+    if base is None:
+        load = f'model = {auto_class}.from_pretrained("REPO"{trust})\n'
+        imports = f"from transformers import {auto_class}, AutoTokenizer\n\n"
+    else:
+        revision = f', revision="{base.revision}"' if base.revision else ""
+        imports = (
+            f"from peft import PeftModel\nfrom transformers import AutoTokenizer, {auto_class}, GenerationConfig\n\n"
+        )
+        load = (
+            f'base = {auto_class}.from_pretrained("{base.name}"{revision})\n'
+            'model = PeftModel.from_pretrained(base, "REPO").merge_and_unload()\n'
+            'model.generation_config = GenerationConfig.from_pretrained("REPO")  # how it writes\n'
+        )
+    return (
+        f"{imports}{load}"
+        'tokenizer = AutoTokenizer.from_pretrained("REPO")\n'
+        f'inputs = tokenizer({example}, truncation=True, return_tensors="pt")\n'
+        "answer = tokenizer.decode(model.generate(**inputs)[0], skip_special_tokens=True)\n"
+    )

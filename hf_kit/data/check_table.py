@@ -45,6 +45,8 @@ def table_of(checks: DataChecks) -> tuple[list[str], list[list[str]]]:
         cells = [(getattr(split, count), whole and getattr(split, whole)) for split in splits.values()]
         if any(number is not None for number, _ in cells) and (count != "unlabelled" or any(n for n, _ in cells)):
             lines.append((title, cells))
+    for reason in splits["train"].dropped or {}:
+        lines.append((f"not trained on: {reason}", [((s.dropped or {}).get(reason), s.rows) for s in splits.values()]))
     texts = [_aligned([cells[i] for _, cells in lines]) for i in range(len(splits))]
     rows = [[title, *(column[i] for column in texts)] for i, (title, _) in enumerate(lines)]
     if splits["train"].label_range:
@@ -85,7 +87,7 @@ def warnings_of(checks: DataChecks) -> list[str]:
     leaks = [
         f"{split.in_train:,} of {split.rows:,} {name} rows"
         for name, split in splits.items()
-        if split.in_train and (split.labels or split.label_range)  # without labels there is no score to flatter
+        if split.in_train and split.scored  # else there is no score to flatter
     ]
     if leaks:
         found.append(

@@ -33,6 +33,8 @@ class SplitChecks:
         two_labels: rows whose input stands in this split with another label as well.
         in_train, in_validation: rows whose input is there too; None for the split itself and the ones before it.
         skipped: images that cannot be read, and are none of the rows; None for texts.
+        dropped: pairs of texts that are not trained on, by the reason; None for other tasks.
+        scored: whether what was wanted of the rows is known.
         read: rows whose tokens were counted; of a stream the first ones. None, like all below, for images.
         cut: of these the rows that lose tokens to `max_length`.
         lost: the tokens that they lose.
@@ -55,6 +57,8 @@ class SplitChecks:
     tokens: int | None
     unknown: int | None
     skipped: int | None = None
+    dropped: dict[str, int] | None = None
+    scored: bool = True
 
     @property
     def whole(self) -> int | None:
@@ -91,8 +95,10 @@ def check_split(
     labels: np.ndarray | None,
     empty: np.ndarray | None,
     tokens: dict[str, int | None],
-    mapping: LabelMapping,
+    mapping: LabelMapping | None,
     skipped: int | None = None,
+    dropped: dict[str, int] | None = None,
+    scored: bool | None = None,
 ) -> SplitChecks:
     """Count one split.
 
@@ -103,7 +109,10 @@ def check_split(
             are none.
         empty: [n] True where a row has no text; None for images.
         tokens: from `count_tokens`, or `NO_TOKENS`.
+        mapping: None where rows have no labels, but texts that are wanted.
         skipped: images that cannot be read.
+        dropped: pairs that are not trained on, by the reason.
+        scored: unset: where there are labels.
     """
     own = keys[name]
     seen = {other: int(np.isin(own, keys[other]).sum()) if other in keys else None for other in ("train", "validation")}
@@ -121,6 +130,8 @@ def check_split(
         in_train=None if name == "train" else seen["train"],
         in_validation=seen["validation"] if name == "test" else None,
         skipped=skipped,
+        dropped=dropped,
+        scored=labels is not None if scored is None else scored,
         **tokens,
     )
 

@@ -15,7 +15,7 @@ def clean_rows(keys: dict[str, np.ndarray], split: str) -> np.ndarray:
 
 
 def drop_leaks(
-    train: Dataset | StreamedRows, keys: dict[str, np.ndarray], mapping: LabelMapping, noun: str = "text"
+    train: Dataset | StreamedRows, keys: dict[str, np.ndarray], mapping: LabelMapping | None, noun: str = "text"
 ) -> tuple[Dataset | StreamedRows, dict[str, np.ndarray], str]:
     """Training rows whose input is in no other split: the rows, the `keys` that then hold, a sentence for the user.
 
@@ -41,9 +41,9 @@ def drop_leaks(
     return clean, keys | {"train": keys["train"][kept]}, note
 
 
-def _lost_classes(train: Dataset | StreamedRows, mapping: LabelMapping, kept: np.ndarray) -> list[str]:
+def _lost_classes(train: Dataset | StreamedRows, mapping: LabelMapping | None, kept: np.ndarray) -> list[str]:
     """The names of the classes that have rows, and none among `kept` ([n] bool)."""
-    if mapping.problem_type == REGRESSION:
+    if mapping is None or mapping.problem_type == REGRESSION:
         return []
     if isinstance(train, StreamedRows):
         rows, codes = train.labels.nonzero() if mapping.problem_type == MULTI else (np.arange(len(train)), train.labels)

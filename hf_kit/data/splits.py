@@ -36,11 +36,25 @@ class Splits:
     keys: dict[str, np.ndarray]
     notes: list[str]
 
+    def keep_some(self, name: str, most: int | None) -> None:
+        """Cut a split to a trial's rows, drawn evenly: files are often sorted. A stream's stay in their order."""
+        dataset = getattr(self, name)
+        if most is None or most >= len(dataset):
+            return
+        if isinstance(dataset, StreamedRows):
+            kept = dataset.keep(dataset.evenly(most))
+            self.keys[name] = kept.keys
+        else:
+            rows = np.random.default_rng(0).permutation(len(dataset))[:most]
+            kept = dataset.select(rows)
+            self.keys[name] = self.keys[name][rows]
+        setattr(self, name, kept)
+
 
 def make_splits(
     raw: RawSplits,
     keys: Mapping[str, np.ndarray],
-    mapping: LabelMapping,
+    mapping: LabelMapping | None,
     validation_split_percentage: int = 10,
     test_split_percentage: int = 10,
     drop_leaks: bool = False,
@@ -56,6 +70,7 @@ def make_splits(
     `drop_leaks` leaves out the training rows whose input is also in a given validation or test set.
 
     Args:
+        mapping: None where rows have no labels to stratify by.
         keys: of each split of `raw`, [n] numbers that are equal where rows have the same input (`text_keys`, say).
         noun: what one input is called in messages.
 
@@ -89,7 +104,8 @@ def make_splits(
             made |= {part: whole.select(np.flatnonzero(places == i)) for i, part in enumerate(parts)}
         keys |= {part: whole_keys[places == i] for i, part in enumerate(parts)}
         sizes = " and ".join(f"{part} ({len(made[part]):,} rows)" for part in shares)
-        notes.append(f"{sizes} taken from the {len(whole):,} training rows, by label; same {noun}s stay together")
+        how = ", by label" if mapping else ""
+        notes.append(f"{sizes} taken from the {len(whole):,} training rows{how}; same {noun}s stay together")
     if made["validation"] is None:
         notes.append("no validation rows: nothing chooses among the epochs, and the last model is kept")
     elif made["test"] is None:
@@ -109,8 +125,10 @@ def _check_percentages(percentages: Mapping[str, int]) -> None:
         raise UserError(f"{flags} are {sum(percentages.values())} together; at least 10 must be left to train on")
 
 
-def _strata(dataset: Dataset | StreamedRows, mapping: LabelMapping) -> np.ndarray:
+def _strata(dataset: Dataset | StreamedRows, mapping: LabelMapping | None) -> np.ndarray:
     """[n] the stratum of each row; rows without any label are one of their own."""
+    if mapping is None:
+        return np.zeros(len(dataset), dtype=np.int64)
     streamed = isinstance(dataset, StreamedRows)
     if mapping.problem_type == MULTI:
         if streamed:
@@ -136,7 +154,7 @@ def _place_inputs(
     keys: np.ndarray,
     strata: np.ndarray,
     shares: Mapping[str, float],
-    mapping: LabelMapping,
+    mapping: LabelMapping | None,
     last: np.ndarray,
     noun: str,
 ) -> np.ndarray:
@@ -152,11 +170,12 @@ def _place_inputs(
     rank_of_input = np.full(len(inputs), len(sizes))
     np.minimum.at(rank_of_input, input_of_row, rank[strata])
     own_inputs = np.bincount(rank_of_input, minlength=len(sizes))[rank]  # [strata]
-    if mapping.problem_type == SINGLE:
+    single = mapping is not None and mapping.problem_type == SINGLE
+    if single:
         for stratum in np.unique(strata):
             if own_inputs[stratum] <= len(shares):
                 raise UserError(_too_few(mapping.names[stratum], own_inputs[stratum], shares, noun))
-    counts = _counts(own_inputs, list(shares.values()), least=int(mapping.problem_type == SINGLE))  # [parts, strata]
+    counts = _counts(own_inputs, list(shares.values()), least=int(single))  # [parts, strata]
     place, is_last = np.zeros(len(inputs), dtype=np.int64), np.zeros(len(inputs), dtype=bool)
     is_last[input_of_row[last]] = True
     for stratum in np.unique(strata):

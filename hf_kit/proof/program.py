@@ -133,6 +133,30 @@ def _image_inputs(request: dict[str, Any]) -> tuple[dict[str, Any], None]:
     return dict(processor([Image.open(io.BytesIO(c)) for c in contents], return_tensors="pt")), None
 
 
+def _pair_inputs(request: dict[str, Any]) -> tuple[dict[str, Any], tuple[bool, str]]:
+    """The sources through the folder's own tokenizer, and beside them what the trained model wrote."""
+    import torch
+
+    batch, same = _text_inputs(request)
+    start, ignored = request["start"], -100
+    written = [row["ids"] for row in request["written"]]
+    longest = max(map(len, written))
+    batch["labels"] = torch.tensor([ids + [ignored] * (longest - len(ids)) for ids in written])
+    batch["decoder_input_ids"] = torch.cat([torch.full((len(batch["labels"]), 1), start), batch["labels"][:, :-1]], 1)
+    batch["decoder_input_ids"][batch["decoder_input_ids"] == ignored] = start  # which no earlier token looks at
+    return batch, same
+
+
+def _log_probabilities(model: Any, batch: dict[str, Any]) -> Any:
+    """That of every token that the trained model wrote, 0 after its end."""
+    import torch
+
+    labels = batch["labels"]
+    with torch.inference_mode():
+        logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits.float()
+    return -torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels, ignore_index=-100, reduction="none")
+
+
 def _logits(model: Any, batch: dict[str, Any]) -> Any:
     import torch
 
@@ -145,10 +169,14 @@ def _same_label(answer: list[dict[str, Any]], wanted: dict[str, Any]) -> bool:
     return wanted["label"] in (label, None) and abs(score - wanted["score"]) <= 1e-3
 
 
+def _same_text(answer: str, wanted: str) -> bool:
+    return answer == wanted
+
+
 # By kind of task.
-INPUTS = {"text": _text_inputs, "image": _image_inputs}
-ANSWERS = {"text": _logits, "image": _logits}
-SAME = {"text": _same_label, "image": _same_label}
+INPUTS = {"text": _text_inputs, "image": _image_inputs, "text_to_text": _pair_inputs}
+ANSWERS = {"text": _logits, "image": _logits, "text_to_text": _log_probabilities}
+SAME = {"text": _same_label, "image": _same_label, "text_to_text": _same_text}
 
 
 def _use(request: dict[str, Any], checks: Checks) -> str | None:

@@ -55,10 +55,12 @@ def prove(staged: Path, reference: list[dict[str, Any]], task: Task, merged: Pat
         "example": next((i for i, row in enumerate(reference) if row is example), 0),
         "ids": [row["ids"] for row in reference],
         "outputs": [row["output"] for row in reference],
+        "written": [row["written"] for row in reference],
+        "start": config.get("decoder_start_token_id"),
         "tolerance": largest * TOLERANCE[reference[0]["device"]],
         "names": None if names is None else {str(i): name for i, name in enumerate(names)},
         "usage": usage,
-        "answer": None if example["output"] is None else task.usage_answer(example["output"]),
+        "answer": None if example["output"] is None else task.usage_answer(example["output"], example["written"]),
     }
     files = {str(p.relative_to(staged)): hash_file(p) for p in sorted(staged.rglob("*")) if p.is_file()}
     answer = _in_a_fresh_process(request)
@@ -130,7 +132,7 @@ def _example(reference: list[dict[str, Any]]) -> dict[str, Any]:
     for row in rows:
         if "image" in row["inputs"] or not any(looks_personal(str(value)) for value in row["inputs"].values()):
             return row
-    return {"inputs": dict.fromkeys(rows[0]["inputs"], "a text of yours"), "output": None}
+    return {"inputs": dict.fromkeys(rows[0]["inputs"], "a text of yours"), "output": None, "written": None}
 
 
 def _flat(value: Any) -> list[float]:

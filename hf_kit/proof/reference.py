@@ -18,7 +18,7 @@ ROWS = 16
 
 def write_reference(folder: Path, model: Any, task: Task, processor: Any, prepared: Prepared) -> None:
     """Some of the run's rows and the model's outputs for them, one JSON object a row: `inputs`, `ids` (of text),
-    `output` and `device`.
+    `output`, `written` (what the outputs are of, where the model writes: `ids` and `text`) and `device`.
 
     The rows are not the model's to tell: the file stays on this machine.
 
@@ -27,14 +27,14 @@ def write_reference(folder: Path, model: Any, task: Task, processor: Any, prepar
     """
     rows = task.sample_inputs(_source(prepared), ROWS)
     inputs = task.preprocess(task.input_dataset(rows), processor, "proof", cached=False)[0]
-    outputs = outputs_of(model, inputs, task, processor)
+    outputs, written = outputs_of(model, inputs, task, processor)
     ids = [None] * len(rows) if isinstance(inputs, InputRows) else inputs["input_ids"][:]
     device = next(model.parameters()).device.type
     write_lines(
         folder / PROOF_ROWS,
         [
-            {"inputs": task.noted(row), "ids": own, "output": output, "device": device}
-            for row, own, output in zip(rows, ids, outputs.tolist(), strict=True)
+            {"inputs": task.noted(row), "ids": own, "output": output, "written": by, "device": device}
+            for row, own, output, by in zip(rows, ids, outputs.tolist(), written, strict=True)
         ],
     )
 
@@ -44,7 +44,7 @@ def read_reference(folder: Path) -> list[dict[str, Any]]:
     path = folder / PROOF_ROWS
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        if not rows or not all({"inputs", "ids", "output", "device"} <= set(row) for row in rows):
+        if not rows or not all({"inputs", "ids", "output", "written", "device"} <= set(row) for row in rows):
             raise ValueError("it is empty, or a row lacks a part")
     except (OSError, ValueError, TypeError) as reason:
         raise UserError(
@@ -55,14 +55,14 @@ def read_reference(folder: Path) -> list[dict[str, Any]]:
 
 
 @torch.inference_mode()
-def outputs_of(model: Any, inputs: Dataset | InputRows, task: Task, processor: Any) -> torch.Tensor:
-    """Raw outputs in float32 for all rows of `inputs` in one batch, `[n, ...]`, on the CPU."""
+def outputs_of(model: Any, inputs: Dataset | InputRows, task: Task, processor: Any) -> tuple[torch.Tensor, list[Any]]:
+    """`Task.proof_of` for all rows of `inputs` in one batch, on the CPU."""
     model.eval()
     device = next(model.parameters()).device
     if not isinstance(inputs, InputRows):
         inputs = inputs.select_columns([name for name in inputs.column_names if name in processor.model_input_names])
     batch = task.collator(processor)([inputs[i] for i in range(len(inputs))])
-    return model(**{name: value.to(device) for name, value in batch.items()}).logits.float().cpu()
+    return task.proof_of(model, {name: value.to(device) for name, value in batch.items()}, processor)
 
 
 def _source(prepared: Prepared) -> Dataset:

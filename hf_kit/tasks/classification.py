@@ -18,7 +18,6 @@ from hf_kit.arguments import DataArguments, parse_json_field
 from hf_kit.data import (
     LabelMapping,
     RawSplits,
-    Splits,
     decide_labels,
     encode_labels,
     has_labels,
@@ -130,7 +129,7 @@ class Classification(Task):
         if self.label_smoothing and self.mapping.problem_type == "regression":
             raise UserError("--label_smoothing_factor means nothing for regression; leave it out")
         for name in splits.keys:
-            _keep_some(splits, name, getattr(data_arguments, f"max_{'train' if name == 'train' else 'eval'}_samples"))
+            splits.keep_some(name, getattr(data_arguments, f"max_{'train' if name == 'train' else 'eval'}_samples"))
         train = splits.train
         absent = self._absent_labels(train)
         if absent:
@@ -257,7 +256,7 @@ class Classification(Task):
             base=base,
         )
 
-    def usage_answer(self, output: list[float]) -> dict[str, Any]:
+    def usage_answer(self, output: list[float], written: None) -> dict[str, Any]:
         return self.answers.most_likely(np.array([output]))
 
     def details(self, predictions: np.ndarray, labels: np.ndarray) -> tuple[list[str], list[Sequence[Any]]]:
@@ -294,21 +293,6 @@ class Classification(Task):
         if problem == MULTI:
             return "+".join(np.array(names)[value > 0]) or "no label"
         return names[value] if problem == SINGLE else f"{value:g}"
-
-
-def _keep_some(splits: Splits, name: str, most: int | None) -> None:
-    """Cut a split to a trial's rows, drawn evenly: files are often sorted by class. A stream's stay in their order."""
-    dataset = getattr(splits, name)
-    if most is None or most >= len(dataset):
-        return
-    if isinstance(dataset, StreamedRows):
-        kept = dataset.keep(dataset.evenly(most))
-        splits.keys[name] = kept.keys
-    else:
-        rows = np.random.default_rng(0).permutation(len(dataset))[:most]
-        kept = dataset.select(rows)
-        splits.keys[name] = splits.keys[name][rows]
-    setattr(splits, name, kept)
 
 
 def labels_of(dataset: Dataset | StreamedRows) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 from torch import Tensor
-from transformers import EvalPrediction, PreTrainedConfig
+from transformers import EvalPrediction, PreTrainedConfig, PreTrainedModel
 
 from hf_kit.data import DataChecks
 from hf_kit.data.streamed_rows import StreamedRows
@@ -60,6 +60,7 @@ class Task(ABC):
         example_input: words for the command line that stand for an input of the user's.
         column_flags: the flags of `Arguments` that also say where new data's columns are.
         lower_is_better: the scores of which less is more.
+        tokenizer_type: what is trained on the data for a fresh model where nobody says.
     """
 
     Arguments: type
@@ -72,6 +73,7 @@ class Task(ABC):
     example_input = '"a text of yours"'
     column_flags: tuple[str, ...] = ()
     lower_is_better = frozenset({"loss", "mae", "mse"})
+    tokenizer_type = "wordpiece"
 
     def __init__(self, arguments: Any, label_smoothing: float = 0.0):
         self.arguments = arguments
@@ -121,6 +123,13 @@ class Task(ABC):
     @abstractmethod
     def configure(self, config: PreTrainedConfig) -> None:
         """Write labels and problem type into the model's configuration."""
+
+    def finish_model(self, model: PreTrainedModel, training: Any) -> None:  # noqa: B027 (most models are whole)
+        """Write into a model what it needs to be told beside its configuration: how it writes, say.
+
+        Args:
+            training: the run's training arguments.
+        """
 
     def output_bias(self) -> list[float] | None:
         """Where the outputs of a new head had better start, `[c]`; None: where the library starts them."""
@@ -175,6 +184,21 @@ class Task(ABC):
     @abstractmethod
     def collator(self, processor: Any) -> Callable[[list[dict]], dict[str, Tensor]]:
         """Makes a batch of rows."""
+
+    def outputs(self, model: PreTrainedModel, batch: dict[str, Tensor], **options: Any) -> Tensor:
+        """What the model answers to a batch, `[b, ...]`: its logits in float32, or ids padded with -100.
+
+        Args:
+            options: of `generate`, where the task does.
+        """
+        return model(**batch).logits.float()
+
+    def proof_of(self, model: PreTrainedModel, batch: dict[str, Tensor], processor: Any) -> tuple[Tensor, list[Any]]:
+        """Numbers that every copy of the model must give for a batch, `[b, ...]`, and beside each row what they are of.
+
+        That is None where the inputs alone decide them.
+        """
+        return self.outputs(model, batch).cpu(), [None] * len(next(iter(batch.values())))
 
     @abstractmethod
     def loss(self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | None = None) -> Tensor:
@@ -245,8 +269,8 @@ class Task(ABC):
         """Lines of Python with which others use the model on the input `row` (see `usage.py`)."""
 
     @abstractmethod
-    def usage_answer(self, output: Any) -> Any:
-        """What those lines leave in `answer` for an input whose raw output is `output`."""
+    def usage_answer(self, output: Any, written: Any) -> Any:
+        """What those lines leave in `answer` for an input for which `proof_of` gave `output` and `written`."""
 
     @abstractmethod
     def read_inputs(self, path: str) -> Iterator[Any]:
@@ -269,6 +293,14 @@ class Task(ABC):
     def details(self, predictions: np.ndarray, labels: np.ndarray) -> tuple[list[str], list[Sequence[Any]]]:
         """Columns and rows of a finer table than the scores: per class, say."""
         return [], []
+
+    def samples(self, predictions: np.ndarray, labels: np.ndarray, rows: Dataset) -> list[dict[str, Any]]:
+        """Some answers beside their inputs and what was wanted, as JSON, the best first: for people to read.
+
+        Args:
+            rows: as `prepare` gave them, in the order of the predictions.
+        """
+        return []
 
     def figures(
         self, predictions: np.ndarray, labels: np.ndarray, folder: Path, rows: Dataset, processor: Any

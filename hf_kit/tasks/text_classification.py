@@ -19,7 +19,7 @@ from transformers import (
 from hf_kit import tokenization, truncation
 from hf_kit.answers import MULTI, SINGLE
 from hf_kit.arguments import ModelArguments
-from hf_kit.backbone import fit_config_to_tokenizer, may_run_code, resolve_checkpoint
+from hf_kit.backbone import fit_config_to_tokenizer
 from hf_kit.collation import PadRows
 from hf_kit.data import (
     DataChecks,
@@ -104,7 +104,7 @@ class TextClassification(Classification):
 
     def check_model(self, model_arguments: ModelArguments, config: PreTrainedConfig, *, fresh: bool) -> None:
         if model_arguments.tokenizer_name or not fresh:
-            tokenizer = _given_tokenizer(model_arguments)
+            tokenizer = tokenization.given_tokenizer(model_arguments)
             if not fresh and tokenizer.vocab_size > config.get_text_config().vocab_size:
                 raise UserError(
                     f"the tokenizer has {tokenizer.vocab_size:,} tokens and the model an embedding for "
@@ -163,7 +163,7 @@ class TextClassification(Classification):
         self, model_arguments: ModelArguments, config: PreTrainedConfig, train: Dataset | StreamedRows, *, fresh: bool
     ) -> PreTrainedTokenizerBase:
         if model_arguments.tokenizer_name or not fresh:
-            tokenizer = _given_tokenizer(model_arguments)
+            tokenizer = tokenization.given_tokenizer(model_arguments)
         else:
             own = own_model_types().get(config.model_type)
             if isinstance(train, StreamedRows):
@@ -337,16 +337,6 @@ class TextClassification(Classification):
     def _joined_texts(self, dataset: Dataset) -> list[str]:
         columns = [dataset[c][:] for c in self._text_columns()]
         return [" ".join(parts) for parts in zip(*columns, strict=True)]
-
-
-def _given_tokenizer(arguments: ModelArguments) -> PreTrainedTokenizerBase:
-    if arguments.tokenizer_name:
-        # Never its code: the commit that the user has read is the model's.
-        return tokenization.load_tokenizer(arguments.tokenizer_name)
-    name = resolve_checkpoint(arguments.model_name_or_path)
-    return tokenization.load_tokenizer(
-        name, revision=arguments.model_revision, trust_remote_code=may_run_code(arguments, name)
-    )
 
 
 TASK = TextClassification
