@@ -97,12 +97,12 @@ def find_columns(
     named = {"text_column": text_column, "text_pair_column": text_pair_column, "label_column": label_column}
     for flag, name in named.items():
         if name is not None and name not in names:
-            raise UserError(f"--{flag} {name}: there is no such column among {_listed(names)}{nearest(name, names)}")
+            raise UserError(f"--{flag} {name}: there is no such column among {listed(names)}{nearest(name, names)}")
     given = [name for name in named.values() if name is not None]
     for name in given:
         if given.count(name) > 1:
             flags = " and ".join(f"--{flag}" for flag, value in named.items() if value == name)
-            raise UserError(f"{flags} both name column `{name}`; columns: {_listed(names)}")
+            raise UserError(f"{flags} both name column `{name}`; columns: {listed(names)}")
 
     label = label_column or find_label([n for n in names if n not in given], features)
     free = [n for n in names if n not in given and n != label]
@@ -139,12 +139,12 @@ def _find_text(
     if found is not None:
         return found, None
     strings = [
-        n for n in free if _is_string(features.get(n)) and n.lower() not in NEVER_TEXT and not n.startswith("unnamed_")
+        n for n in free if is_string(features.get(n)) and n.lower() not in NEVER_TEXT and not n.startswith("unnamed_")
     ]
     if len(strings) == 1:
         return strings[0], None
     problem = "several columns could be the text" if strings else "no column is known to be the text"
-    raise UserError(f"{problem}; name it with --text_column. Columns: {_listed(names)}.{NO_HEADER}")
+    raise UserError(f"{problem}; name it with --text_column. Columns: {listed(names)}.{NO_HEADER}")
 
 
 def usual_column(names: list[str], usual: tuple[tuple[str, ...], ...], flag: str, there: list[str]) -> str | None:
@@ -163,18 +163,18 @@ def usual_column(names: list[str], usual: tuple[tuple[str, ...], ...], flag: str
             what = flag.removesuffix("_column")
             raise UserError(
                 f"{' and '.join(f'`{n}`' for n in found)} could each be the {what}; name it with --{flag}. "
-                f"Columns: {_listed(there)}"
+                f"Columns: {listed(there)}"
             )
         if found:
             return found[0]
     return None
 
 
-def _is_string(feature: Any) -> bool:
+def is_string(feature: Any) -> bool:
     return isinstance(feature, Value) and feature.dtype in ("string", "large_string", "string_view")
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
     shown = ", ".join(f"`{name}`" for name in names[:20])
     return shown + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
@@ -190,14 +190,14 @@ def check_texts(dataset: Dataset, columns: TextColumns, split_name: str) -> Data
             continue
         if column not in dataset.column_names:
             raise UserError(
-                f"{split_name}: there is no column `{column}`; columns: {_listed(dataset.column_names)}. Every split "
+                f"{split_name}: there is no column `{column}`; columns: {listed(dataset.column_names)}. Every split "
                 "needs the columns of the training rows"
             )
         feature = dataset.features[column]
         values = column_array(dataset, column)
         missing = values.is_null().to_numpy(zero_copy_only=False)
         refuse_missing(missing, column, split_name)
-        if not _is_string(feature):
+        if not is_string(feature):
             check_text_kind(dataset, column, split_name)
             with quiet():
                 dataset = dataset.cast_column(column, Value("string"))
@@ -226,7 +226,7 @@ def check_text_kind(dataset: Dataset | RowStream, column: str, split_name: str) 
     """Raises: UserError: the column holds something else than texts and whole numbers."""
     feature = dataset.features[column]
     whole = isinstance(feature, Value) and pa.types.is_integer(feature.pa_type)
-    if not _is_string(feature) and not whole:
+    if not is_string(feature) and not whole:
         raise UserError(_not_text(dataset, column, split_name))
 
 

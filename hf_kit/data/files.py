@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import BinaryIO
 
+from hf_kit.data.halves import both_halves, half_of
 from hf_kit.errors import UserError, nearest
 from hf_kit.packings import packing_of
 
@@ -29,8 +30,8 @@ def check_files_exist(
 ) -> None:
     """Look at the paths only: that they are there, may be read, hold something and are of a known kind.
 
-    A file flag may also name a folder of one sub-folder a class. A `dataset_name` that is no local path is taken for
-    a Hub id and not looked up.
+    A file flag may also name a folder of one sub-folder a class, or one half of a parallel text. A `dataset_name` that
+    is no local path is taken for a Hub id and not looked up.
 
     Raises:
         UserError: naming the flag, the path and the remedy.
@@ -78,8 +79,16 @@ def _check_file(path: Path, what: str) -> None:
     suffix = path.suffix.lower()
     if suffix in (".xls", ".xlsx", ".ods"):
         raise UserError(f"{what}: spreadsheets are not read; save it as `CSV UTF-8` and give the .csv file")
+    if half_of(path) is not None:
+        for half in both_halves(path, what, KINDS):
+            _check_content(half, what if half == path else f"{what}, its other half {half.name}")
+        return
     if suffix not in SUFFIXES:
         raise UserError(f"{what}: files of kind {suffix or '(none)'} are not read; give a {KINDS} file")
+    _check_content(path, what)
+
+
+def _check_content(path: Path, what: str) -> None:
     with _open(path, what) as stream:
         start = stream.read(8)
     if not start:

@@ -15,6 +15,7 @@ from datasets.exceptions import DatasetsError
 from huggingface_hub import constants, is_offline_mode
 
 from hf_kit.data.files import KINDS, SUFFIXES, check_files_exist, is_local_folder
+from hf_kit.data.halves import both_halves, first_halves, half_of, same_text
 from hf_kit.data.quiet import quiet
 from hf_kit.data.reading import class_folders, read_files, stream_files
 from hf_kit.data.row_stream import RowStream, stream_of
@@ -72,8 +73,10 @@ def load_splits(
 
     Args:
         dataset_name: a Hub id, or a local folder: of files named `train*`, `dev*`, `test*` ..., of sub-folders named
-            so, or of one sub-folder of `.txt` files or images a class. A folder that exists comes before the Hub.
-        train_file, validation_file, test_file: csv, tsv, json, jsonl or parquet, or a folder of class sub-folders.
+            so, of parallel texts (`train.en`, `train.zh`), or of one sub-folder of `.txt` files or images a class. A
+            folder that exists comes before the Hub.
+        train_file, validation_file, test_file: csv, tsv, json, jsonl or parquet, one half of a parallel text, or a
+            folder of class sub-folders.
         *_split_name: the split's name, where the usual ones do not tell; for a folder the file's name without suffix.
         wanted: the splits to look for among those of `dataset_name`; others are not loaded.
         streaming: the training split is not loaded, but given as a stream; the other splits are held in memory.
@@ -148,7 +151,7 @@ def check_sources(
         )
     if files["validation"] is not None and files["train"] is None:
         raise UserError("--validation_file needs --train_file; a file to score alone is --test_file")
-    resolved = Counter(Path(name).expanduser().resolve() for name in given.values())
+    resolved = Counter(same_text(Path(name).expanduser().resolve()) for name in given.values())
     if any(count > 1 for count in resolved.values()):
         raise UserError(
             f"{' and '.join(given)} name the same file ({resolved.most_common(1)[0][0].name}); leave one out"
@@ -165,7 +168,12 @@ def _from_files(name: str, paths: dict[str, list[Path]], streaming: bool) -> Raw
         return stream_files(paths[role], role) if streaming and role == "train" else read_files(paths[role], role)
 
     rows = {role: read(role) for role in ROLES}
-    return RawSplits(**rows, name=name, files={role: [str(p) for p in found] for role, found in paths.items()})
+    files = {role: [str(p) for path in found for p in _files_of(path)] for role, found in paths.items()}
+    return RawSplits(**rows, name=name, files=files)
+
+
+def _files_of(path: Path) -> tuple[Path, ...]:
+    return (path,) if path.is_dir() or half_of(path) is None else both_halves(path, str(path), KINDS)
 
 
 def _files_of_splits(folder: Path) -> dict[str, list[Path]]:
@@ -179,23 +187,27 @@ def _files_of_splits(folder: Path) -> dict[str, list[Path]]:
     for path in data_files:
         stem = SHARD.sub("", path.stem)
         files.setdefault(stem if len(by_stem[stem]) == 1 else stem + path.suffix, []).append(path)
+    # A table of the same name is the more explicit of the two, and what its other endings mean is not known.
+    texts = [p for p in first_halves(p for p in here if p.is_file()) if half_of(p).stem not in by_stem]
+    stems = [half_of(p).stem for p in texts]
+    halves = {stem if stems.count(stem) == 1 else p.name: [p] for stem, p in zip(stems, texts, strict=True)}
     folders: dict[str, list[Path]] = {}
     for sub in (p for p in here if p.is_dir()):
         inside = sorted(p for p in sub.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
         if inside or class_folders(sub):
             folders[sub.name] = inside or [sub]
     # Files before sub-folders: `train.csv` beside a folder `train` is the more explicit of the two.
-    for found in (files, folders):
+    for found in (files | halves, folders):
         if any(role_of(name)[0] for name in found):
             return found
     if class_folders(folder):
         return {"train": [folder]}
-    if not files and not folders:
+    if not files and not folders and not halves:
         raise UserError(
-            f"{folder} holds no data: it needs {KINDS} files named train, dev, test ..., sub-folders named so, or one "
-            "sub-folder of .txt files or images a class"
+            f"{folder} holds no data: it needs {KINDS} files named train, dev, test ..., sub-folders named so, "
+            "parallel texts (`train.en` and `train.zh`), or one sub-folder of .txt files or images a class"
         )
-    return files or folders
+    return files or folders or halves
 
 
 def _streams(name: str, splits: dict[str, IterableDataset]) -> dict[str, Dataset | RowStream]:

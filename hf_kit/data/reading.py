@@ -12,8 +12,10 @@ from datasets.exceptions import DatasetGenerationError
 
 from hf_kit.data.csv_files import load_csv, stream_csv
 from hf_kit.data.files import JSON, TABLES, check_utf8
+from hf_kit.data.halves import half_of
 from hf_kit.data.images import images_below
 from hf_kit.data.json_files import load_json, stream_json
+from hf_kit.data.parallel_files import load_parallel, stream_parallel
 from hf_kit.data.quiet import quiet
 from hf_kit.data.row_stream import RowStream, State, stream_of
 from hf_kit.errors import UserError
@@ -21,7 +23,7 @@ from hf_kit.links import leads_outside
 
 
 def read_files(paths: list[Path], split: str) -> Dataset:
-    """The rows of all `paths`, in their order; each is a file or a folder of one sub-folder a class.
+    """The rows of all `paths`, in their order; each is a file, a half of a parallel text or a folder of classes.
 
     Raises:
         UserError: a file that cannot be read, or files of different columns.
@@ -66,6 +68,8 @@ def _stream_file(path: Path, split: str) -> RowStream:
         return stream_csv(path, split)
     if suffix in JSON:
         return stream_json(path)
+    if half_of(path) is not None:
+        return stream_parallel(path)
     with _parquet_errors(path):
         _rows_in_parquet(path)
         return stream_of(_load_parquet(path, split, streaming=True), str(path))
@@ -89,6 +93,8 @@ def read_file(path: Path, split: str) -> Dataset:
         return load_csv(path, split)
     if suffix in JSON:
         return load_json(path, split)
+    if half_of(path) is not None:
+        return load_parallel(path, split)
     return load_parquet(path, split)
 
 

