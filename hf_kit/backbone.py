@@ -312,7 +312,7 @@ def head_modules(model: PreTrainedModel) -> list[str]:
     """The names of the modules on top of the backbone: they are trained whole, also where LoRA freezes the rest.
 
     In transformers a model for a task holds its backbone under `base_model_prefix` and its head beside it; a model of
-    ours names its head in `models/<name>/__init__.py`.
+    ours names its head in its `finetuning_<model>.py`.
     """
     own = own_model_types()
     if model.config.model_type in own:
