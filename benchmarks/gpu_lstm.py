@@ -15,7 +15,8 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from hf_kit.models.lstm import LstmConfig, LstmForSequenceClassification, lora_target_parameters
+from hf_kit.models.lstm import LstmConfig, LstmForSequenceClassification
+from hf_kit.models.lstm.finetuning_lstm import lora_target_parameters
 
 
 class PackedLSTM(nn.LSTM):

@@ -320,8 +320,8 @@ def head_modules(model: PreTrainedModel) -> list[str]:
     """The names of the modules on top of the backbone: they are trained whole, also where LoRA freezes the rest.
 
     In transformers a model for a task holds its backbone under `base_model_prefix` and its head beside it; a model of
-    ours names its head in `models/<name>/__init__.py`. A model that writes text has none: its output layer belongs
-    to the checkpoint.
+    ours names its head in its `finetuning_<model>.py`. A model that writes text has none: its output layer belongs to
+    the checkpoint.
     """
     if model.can_generate():
         return []

@@ -2,7 +2,7 @@
 
 The values are those that the families' own papers and the field's examples settle on: BERT's appendix A.3 (2e-5 to
 5e-5, 2 to 4 epochs; a short warmup as in Mosbach et al. 2021, arXiv:2006.04884), and PEFT's LoRA examples (ten times
-the learning rate of full finetuning). A model of ours brings its own in `models/<name>/__init__.py`.
+the learning rate of full finetuning). A model of ours brings its own in `finetuning_<model>.py`.
 """
 
 from typing import Any

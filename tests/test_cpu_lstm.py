@@ -9,8 +9,9 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from hf_kit.models.lstm import LstmConfig, LstmForSequenceClassification, cpu_lstm, lora_target_parameters
+from hf_kit.models.lstm import LstmConfig, LstmForSequenceClassification, cpu_lstm
 from hf_kit.models.lstm import variable_length_lstm as ways
+from hf_kit.models.lstm.finetuning_lstm import lora_target_parameters
 from hf_kit.models.lstm.pooler_lstm import max_over_steps
 from hf_kit.models.lstm.variable_length_lstm import VariableLengthLSTM
 

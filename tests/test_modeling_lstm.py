@@ -22,7 +22,8 @@ from transformers import (
 )
 
 from hf_kit.models import own_model_types
-from hf_kit.models.lstm import TRAINING_DEFAULTS, LstmConfig, LstmForSequenceClassification, lora_target_parameters
+from hf_kit.models.lstm import LstmConfig, LstmForSequenceClassification
+from hf_kit.models.lstm.finetuning_lstm import TRAINING_DEFAULTS, lora_target_parameters
 from hf_kit.models.lstm.modeling_lstm import VariableLengthLSTM, classification_loss
 
 POOLINGS = ["last", "mean", "max", "attention"]
@@ -459,7 +460,7 @@ def test_the_config_refuses_bad_values(field, value, allowed):
 
 
 def test_our_models_are_found_and_known_to_the_auto_classes():
-    assert own_model_types()["hf_kit_lstm"].__name__ == "hf_kit.models.lstm"
+    assert own_model_types()["hf_kit_lstm"].__name__ == "hf_kit.models.lstm.finetuning_lstm"
     config = AutoConfig.for_model("hf_kit_lstm", vocab_size=40, num_labels=4)
     assert AutoModelForSequenceClassification.from_config(config).classifier.out_features == 4
 

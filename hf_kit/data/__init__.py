@@ -22,6 +22,7 @@ _PUBLIC = {
     "check_input_file": "hf_kit.data.inputs",
     "column_if_there": "hf_kit.data.inputs",
     "read_texts": "hf_kit.data.inputs",
+    "read_sources": "hf_kit.data.inputs",
     "make_splits": "hf_kit.data.splits",
     "Splits": "hf_kit.data.splits",
     "clean_rows": "hf_kit.data.leaks",

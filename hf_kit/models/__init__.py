@@ -1,7 +1,8 @@
 """Our own models. Importing this package makes them known to transformers' Auto classes.
 
-A model is a folder `<name>/` with `configuration_<name>.py` and `modeling_<name>.py`; its `__init__.py` registers it
-and holds what finetuning needs to know about it. There is no table: a new folder is found.
+A folder `<name>/` holds models of one kind, each of them `configuration_<model>.py` with a `modeling_<model>.py` and,
+in `finetuning_<model>.py`, what finetuning needs to know about it; the folder's `__init__.py` registers them. There is
+no table: new folders and files are found.
 """
 
 from importlib import import_module
@@ -11,12 +12,12 @@ from types import ModuleType
 
 def _import_all() -> dict[str, ModuleType]:
     found = {}
-    for folder in sorted(Path(__file__).parent.iterdir()):
-        if (folder / f"configuration_{folder.name}.py").is_file():
-            configuration = import_module(f"{__name__}.{folder.name}.configuration_{folder.name}")
-            for config_name in configuration.__all__:
-                model_type = getattr(configuration, config_name).model_type
-                found[model_type] = import_module(f"{__name__}.{folder.name}")
+    for path in sorted(Path(__file__).parent.glob("*/configuration_*.py")):
+        configuration = import_module(f"{__name__}.{path.parent.name}.{path.stem}")
+        finetuning = path.stem.replace("configuration_", "finetuning_", 1)
+        for config_name in configuration.__all__:
+            model_type = getattr(configuration, config_name).model_type
+            found[model_type] = import_module(f"{__name__}.{path.parent.name}.{finetuning}")
     return found
 
 
@@ -24,7 +25,7 @@ _MODULES = _import_all()
 
 
 def own_model_types() -> dict[str, ModuleType]:
-    """The package of each of our models, by `model_type`."""
+    """What finetuning needs to know about each of our models (its `finetuning_<model>.py`), by `model_type`."""
     return dict(_MODULES)
 
 

@@ -37,6 +37,7 @@ from hf_kit.data import (
     count_tokens,
     empty_texts,
     make_splits,
+    read_sources,
 )
 from hf_kit.data.pair_filters import PairFilter
 from hf_kit.data.parallel import TranslationColumns, find_source_column, find_translation_columns, flatten_translation
@@ -495,7 +496,7 @@ class Translation(Task):
         return Dataset.from_dict({self.columns.source: [row["text"] for row in rows]})
 
     def read_inputs(self, path: str) -> Iterator[str]:
-        raise NotImplementedError
+        return read_sources(path, self.columns, self.arguments.source_column)
 
     def line(self, row: dict[str, str], answer: dict[str, Any]) -> str:
         return " ".join(answer["translation"].split())

@@ -12,13 +12,13 @@ Shapes: b texts, t steps, e embedding_dim, h hidden_dim, d = h or 2h (bidirectio
 import torch
 from torch import nn
 from transformers import PreTrainedModel
-from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_lstm import LstmConfig
 from .cpu_lstm import cpu_lstm_layer  # noqa: F401  transformers 5.5 fetches only the files that this one names
+from .fresh_weights_lstm import draw_fresh_weights
 from .pooler_lstm import LstmPooler
 from .variable_length_lstm import VariableLengthLSTM, take_steps
 
@@ -67,33 +67,8 @@ class LstmPreTrainedModel(PreTrainedModel):
         if self.config.freeze_embeddings:
             self.get_input_embeddings().weight.requires_grad_(False)
 
-    @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        # A tensor is finished first and then copied: only `init.copy_` on the whole parameter sees the flag that marks
-        # weights as loaded; a write to a slice would overwrite them.
-        if isinstance(module, nn.Embedding):
-            vectors = torch.empty_like(module.weight).normal_(std=self.config.initializer_range)
-            if module.padding_idx is not None:
-                vectors[module.padding_idx] = 0
-            init.copy_(module.weight, vectors)
-        elif isinstance(module, nn.Linear):
-            init.xavier_uniform_(module.weight)
-            if module.bias is not None:
-                init.zeros_(module.bias)
-        elif isinstance(module, nn.LSTM):
-            for name, parameter in module.named_parameters():
-                gates = torch.zeros_like(parameter).chunk(4)  # input, forget, cell, output
-                if name.startswith("weight_ih"):
-                    for gate in gates:
-                        init.xavier_uniform_(gate)
-                elif name.startswith("weight_hh"):
-                    for gate in gates:
-                        init.orthogonal_(gate)
-                elif name.startswith("bias_ih"):
-                    # The two biases are added, so that the forget gate starts at 1: it remembers (Jozefowicz et al.
-                    # 2015, proceedings.mlr.press/v37/jozefowicz15).
-                    gates[1].fill_(1.0)
-                init.copy_(parameter, torch.cat(gates))
+        draw_fresh_weights(module, self.config.initializer_range)
 
 
 class LstmForSequenceClassification(LstmPreTrainedModel):

@@ -46,7 +46,17 @@ def take_steps(x: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
     return x.flatten(0, 1).index_select(0, rows_of_steps(order)).view(*order.shape, x.shape[-1])
 
 
-def _bf16_kernel_is_missing(device: torch.device) -> bool:
+def weights_by_name(lstm: nn.LSTM, suffixes: list[str]) -> list[torch.Tensor]:
+    """The weights of the directions `suffixes` (`l0`, `l0_reverse`, ...), four of each, as the kernels take them.
+
+    To be asked for at every call: `nn.LSTM`'s own list of weights does not see parametrizations, through which PEFT's
+    `target_parameters` works.
+    """
+    kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    return [getattr(lstm, f"{kind}_{suffix}") for suffix in suffixes for kind in kinds]
+
+
+def bf16_kernel_is_missing(device: torch.device) -> bool:
     """Whether bf16 autocast is on and the fused kernel cannot follow it.
 
     CPUs: oneDNN's LSTM raises without AVX512. cuDNN: autocast's wrapper (ATen/cudnn/AutocastRNN.cpp) casts to fp16
@@ -103,15 +113,9 @@ class VariableLengthLSTM(nn.LSTM):
     def _run(self, x: torch.Tensor, layer: int, reversal: torch.Tensor) -> torch.Tensor:
         """One layer: [t, b, e or d] -> [t, b, d]."""
         suffixes = [f"l{layer}", f"l{layer}_reverse"][: 1 + self.bidirectional]
-        # By name at every call: `nn.LSTM`'s own list of weights does not see parametrizations, through which PEFT's
-        # `target_parameters` works.
-        weights = [
-            getattr(self, f"{kind}_{suffix}")
-            for suffix in suffixes
-            for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        ]
+        weights = weights_by_name(self, suffixes)
         precision = nullcontext()
-        if _bf16_kernel_is_missing(x.device):
+        if bf16_kernel_is_missing(x.device):
             precision, x = torch.autocast(x.device.type, enabled=False), x.to(weights[0].dtype)
         with precision:
             dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
