@@ -6,6 +6,7 @@ integers. The distribution is the same but for the rate, which is rounded to a m
 the global seed, so resumed runs and gradient checkpointing see the same ones. Other devices keep torch's kernels.
 """
 
+import sys
 from functools import lru_cache
 
 import torch
@@ -41,6 +42,26 @@ def dropout(x: Tensor, p: float) -> Tensor:
     if x.device.type != "cpu" or not x.is_floating_point() or not 0 < p < 1:
         return nn.functional.dropout(x, p)
     return x * keep_mask(x, p)
+
+
+class _Functional:
+    """`torch.nn.functional` with the cheap dropout; everything else is torch's."""
+
+    @staticmethod
+    def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+        return dropout(input, p) if training else input
+
+    def __getattr__(self, name: str):
+        return getattr(nn.functional, name)
+
+
+class _Nn:
+    """`torch.nn` as a file of transformers sees it that calls `nn.functional.dropout` (Marian's, BART's)."""
+
+    functional = _Functional()
+
+    def __getattr__(self, name: str):
+        return getattr(nn, name)
 
 
 class CheapDropout(nn.Dropout):
@@ -95,10 +116,16 @@ AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 def cheapen_dropout(model: nn.Module, base: PreTrainedModel) -> None:
     """Put the cheap dropout into `model` (`base`, or what PEFT made of it), in place of `nn.Dropout` and in `sdpa`.
 
+    Files of transformers whose layers call `nn.functional.dropout` get it as well, for all models made from them.
+
     For a model that is trained on a CPU. No parameter and no name changes.
     """
     for module in model.modules():
         if type(module) is nn.Dropout:
             module.__class__ = CheapDropout
+    for name in {type(module).__module__ for module in base.modules()}:
+        file = sys.modules[name]
+        if name.startswith("transformers.models.") and getattr(file, "nn", None) is nn:
+            file.nn = _Nn()
     if base.config._attn_implementation == "sdpa":
         base.set_attn_implementation(ATTENTION)
