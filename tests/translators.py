@@ -76,7 +76,8 @@ def _write(path: Path, value: object) -> str:
     return str(path)
 
 
-def _marian(folder: Path, *, separate: bool) -> PreTrainedTokenizerBase:
+def marian(folder: Path, *, separate: bool = False, marks: tuple[str, ...] = ()) -> PreTrainedTokenizerBase:
+    """With one vocabulary for both sides, or two; `marks` name its targets, where there are several: `>>fra<<`."""
     spoken = {"source": _pieces(SOURCES), "target": _pieces(TARGETS)}
     own = {}
     for name, trained in spoken.items():
@@ -84,7 +85,7 @@ def _marian(folder: Path, *, separate: bool) -> PreTrainedTokenizerBase:
         own[name] = [trained.id_to_piece(i) for i in range(3, trained.get_piece_size())]
     files = {"source_spm": str(folder / "source.spm"), "target_spm": str(folder / "target.spm")}
     if not separate:
-        own["source"] = list(dict.fromkeys([*own["source"], *own["target"]]))
+        own["source"] = list(dict.fromkeys([*own["source"], *own["target"], *marks]))
     for name, pieces in own.items():
         own[name] = {piece: i for i, piece in enumerate(["</s>", "<unk>", *pieces, "<pad>"])}
     files["vocab"] = _write(folder / "vocab.json", own["source"])
@@ -193,11 +194,11 @@ FRESH = {
 }
 # By name: the `model_type`, its fields, the tokenizer.
 CHECKPOINTS: dict[str, tuple[str, dict, Callable[[Path], PreTrainedTokenizerBase]]] = {
-    "marian": ("marian", _SMALL, lambda folder: _marian(folder, separate=False)),
+    "marian": ("marian", _SMALL, marian),
     "marian of two vocabularies": (
         "marian",
         _SMALL | {"share_encoder_decoder_embeddings": False, "tie_word_embeddings": False},
-        lambda folder: _marian(folder, separate=True),
+        lambda folder: marian(folder, separate=True),
     ),
     "bart": ("bart", _SMALL | {"decoder_start_token_id": 2}, _bart),
     "t5": ("t5", _T5, _t5),
