@@ -255,8 +255,20 @@ def load_model(arguments: ModelArguments, config: PreTrainedConfig, auto_class: 
     except Exception as reason:  # of many kinds: the network's, the file's, pickle's
         raise UserError(_not_loaded(arguments, reason)) from None
     _check_fits(arguments, model, info)
+    _freeze_unsaved(model)
     absent = set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
     return Backbone(model, True, sorted({key.rpartition(".")[0] for key in absent}))
+
+
+def _freeze_unsaved(model: PreTrainedModel) -> None:
+    """Keep as they are the weights that are computed and not saved: Marian's positions.
+
+    `from_pretrained` (transformers 5.24) leaves them trainable, and what is saved would not be what was trained.
+    """
+    weights = dict(model.named_parameters())
+    for name in model._keys_to_ignore_on_save or ():
+        if name in weights:
+            weights[name].requires_grad_(False)
 
 
 def empty_model(arguments: ModelArguments, config: PreTrainedConfig, auto_class: type) -> Backbone | None:

@@ -17,7 +17,8 @@ from torch import nn
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig, TrainerCallback
 from translators import CHECKPOINTS, FRESH, pairs, write_translator
 
-from hf_kit.arguments import KitTrainingArguments
+from hf_kit.arguments import KitTrainingArguments, ModelArguments
+from hf_kit.backbone import load_config, load_model
 from hf_kit.cli import main
 from hf_kit.models import own_model_types
 from hf_kit.saved_run import SavedRun, open_run
@@ -153,6 +154,20 @@ def test_training_and_what_a_stranger_gets_from_the_folder(name, trained, capsys
     texts = tokenizer.batch_decode(expected, skip_special_tokens=True)
     assert answers == [text.strip() for text in texts]
     assert not any(token in answer for answer in answers for token in ("_XX", "zh_CN", "__", "_Latn", "_Hans", "<"))
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_what_is_not_saved_is_not_trained(name, trained):
+    arguments = ModelArguments(model_name_or_path=str(trained(name) / "base"), config_overrides={})
+    model = load_model(arguments, load_config(arguments), AutoModelForSeq2SeqLM, seed=0).model
+    with safe_open(trained(name) / "run/model.safetensors", "pt") as weights:
+        saved = set(weights.keys())
+    alike = {
+        weight: {n for n, w in model.named_parameters(remove_duplicate=False) if w is weight}
+        for weight in model.parameters()
+    }
+    lost = [names for weight, names in alike.items() if weight.requires_grad and not names & saved]
+    assert not lost
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
