@@ -130,7 +130,7 @@ MARIAN = {
 
 
 def pairs(number: int, seed: int = 0) -> list[tuple[str, str]]:
-    """English sentences of 2 to 6 words and their Chinese."""
+    """English sentences of one to three words and their Chinese."""
     rng = random.Random(seed)
-    rows = [[rng.choice(list(WORDS)) for _ in range(rng.randint(2, 6))] for _ in range(number)]
+    rows = [[rng.choice(list(WORDS)) for _ in range(rng.randint(1, 3))] for _ in range(number)]
     return [(" ".join(row) + ".", "".join(WORDS[word] for word in row) + "。") for row in rows]
