@@ -262,8 +262,7 @@ def train_model(
             save(trainer, arguments, task, material.prepared, folder, head)
             if console.is_main_process():
                 run_folder.write_json(folder / run_folder.RESULTS, results)
-    limited = arguments.training.save_total_limit == 1 or not arguments.is_set("save_total_limit")
-    if console.is_main_process() and limited and trained["best_step"]:
+    if console.is_main_process() and arguments.training.save_total_limit == 1 and trained["best_step"]:
         trainer.commits.keep_only(trained["best_step"])
     if arguments.training.num_seeds == 1:
         report.scores_table(results)
