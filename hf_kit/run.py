@@ -76,9 +76,8 @@ def _train(arguments: Arguments, lock: RunLock) -> Path:
     check_asked(arguments.training.resume_from_checkpoint)
     destination = check_destination(arguments)
     console.heading("Settings")
-    task = find_task(arguments.task_name)(arguments.task, arguments.training.label_smoothing_factor)
-    settings.settle_task(arguments, task)
     config = settings.settle_settings(arguments)
+    task = find_task(arguments.task_name)(arguments.task, arguments.training.label_smoothing_factor)
     fresh = arguments.model.model_name_or_path is None
     task.check_model(arguments.model, config, fresh=fresh)
     if destination and arguments.lora.use_peft and arguments.training.hub_strategy != "end":
@@ -263,8 +262,7 @@ def train_model(
             save(trainer, arguments, task, material.prepared, folder, head)
             if console.is_main_process():
                 run_folder.write_json(folder / run_folder.RESULTS, results)
-    limited = arguments.training.save_total_limit == 1 or not arguments.is_set("save_total_limit")
-    if console.is_main_process() and limited and trained["best_step"]:
+    if console.is_main_process() and arguments.training.save_total_limit == 1 and trained["best_step"]:
         trainer.commits.keep_only(trained["best_step"])
     if arguments.training.num_seeds == 1:
         report.scores_table(results)
@@ -274,6 +272,8 @@ def train_model(
 def load_data(arguments: Arguments, task: Task) -> Prepared:
     """Load the splits, have the task check them, and tell the user what there is."""
     data = arguments.data
+    if data.streaming and task.not_streamed:
+        raise UserError(f"--streaming: {task.not_streamed}; leave it out")
     check_streaming(arguments)
     raw = load_splits(
         dataset_name=data.dataset_name,
