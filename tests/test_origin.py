@@ -125,7 +125,7 @@ def test_both_texts_of_a_pair_are_read_and_images_have_none():
 
 def test_the_rows_of_a_large_set_are_sampled_from_all_over_it():
     train = rows(ENGLISH[:1] * 30_000 + CHINESE[:1] * 30_000)
-    texts = origin._texts(train, STATE)
+    texts = origin._texts(train, ["text"])
     assert 2000 <= len(texts) <= 2100 and {texts[0], texts[-1]} == {ENGLISH[0], CHINESE[0]}
 
 
