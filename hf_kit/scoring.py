@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers import EvalPrediction
 
 from hf_kit import console, report, run_folder
 from hf_kit.arguments import Arguments
@@ -57,8 +56,7 @@ def score(
             continue
         results[name] = plain_scores(output.metrics, name)
         if name in clean:
-            own = EvalPrediction(output.predictions[clean[name]], output.label_ids[clean[name]])
-            results["clean"][name] = trainer.compute_metrics(own)
+            results["clean"][name] = trainer.scores_of(output, clean[name])
         for doubt in task.doubts(output.predictions, output.label_ids, name):
             console.warn(doubt)
         if name == final:

@@ -52,6 +52,7 @@ class KitTrainer(CheckpointingTrainer):
             preprocess_logits_for_metrics=None if task.generates else _first_output,
             **kwargs,
         )
+        self._row_losses: list[np.ndarray] = []  # of the last evaluation, where the task generates: `[n]`, tokens `[n]`
         self._beams: int | None = None  # in evaluation: the model's own number, or none (0): nothing is written
         self._windowed: WindowedRows | None = None  # where training rows are streamed
         if isinstance(self.train_dataset, TokenizedStream):
@@ -103,13 +104,25 @@ class KitTrainer(CheckpointingTrainer):
 
     def _written_scores(self, prediction: EvalPrediction) -> dict[str, float]:
         """`_scores` of a task that generates, from what `prediction_step` gives."""
-        written, losses, tokens = map(self._in_row_order, prediction.predictions)
-        loss = {"loss": float(losses.sum() / tokens.sum())}
+        written, *self._row_losses = map(self._in_row_order, prediction.predictions)
+        loss = self._loss_of(slice(None))
         if not np.isfinite(loss["loss"]):
-            self._divergence.stop_evaluation(losses)
+            self._divergence.stop_evaluation(self._row_losses[0])
         if self._beams == 0:
             return loss
         return self.task.compute_metrics(EvalPrediction(written, self._references())) | loss
+
+    def _loss_of(self, rows: np.ndarray | slice) -> dict[str, float]:
+        """The loss of the tokens of some rows of the last evaluation."""
+        losses, tokens = (values[rows] for values in self._row_losses)  # [m] each
+        return {"loss": float(losses.sum() / tokens.sum())}
+
+    def scores_of(self, output: PredictionOutput, rows: np.ndarray) -> dict[str, float]:
+        """The scores of some rows, `[m]`, of what `predict` just gave."""
+        part = EvalPrediction(output.predictions[rows], output.label_ids[rows])
+        if self.task.generates:
+            return self.task.compute_metrics(part) | self._loss_of(rows)
+        return self._scores(part)
 
     def _references(self) -> np.ndarray:
         """What was wanted of the rows that are scored, as their data has it, `[n]`: tokens have lost some of it."""

@@ -26,6 +26,7 @@ ROWS = [
     {"tasks"},
     {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"}
     | {"augmentation", "image_processing", "image_rows", "adapter_merging"}
+    | {"translation_baselines"}
     | {"adapter_layers", "answers", "collation", "input_rows", "streaming", "truncation", "windows"},
     {"arguments", "huge_pages", "models", "untrusted_folder", "vector_file"},
     {"run_lock"},

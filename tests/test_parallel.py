@@ -104,9 +104,10 @@ def test_tables_and_folders_of_classes_come_before_files_that_only_look_like_par
 def test_a_stream_gives_the_rows_that_loading_gives_and_goes_on_from_any_of_them():
     lines = 2 * CHUNK + 10
     write("train.en", "\ufeff" + "\r\n".join(f"a{i}" for i in range(lines)))
-    write("train.zh", [f"甲{i}" for i in range(lines)])
+    write("train.zh", [f"甲{i}" if i % CHUNK else "\ufeff" for i in range(lines)])
     stream, loaded = load_splits(train_file="train.en", streaming=True).train, load_splits(train_file="train.en").train
     assert stream.features == loaded.features and stream.load("train")[:] == loaded[:]
+    assert loaded[CHUNK] == {"en": f"a{CHUNK}", "zh": "\ufeff"}
     tables = list(stream.tables(None))
     assert [len(table) for table, _ in tables] == [CHUNK, CHUNK, 10]
     state = json.loads(json.dumps(tables[0][1]))
@@ -254,6 +255,7 @@ def find(names: str, types: dict | None = None, **flags) -> tuple:
         ("中文 英文", {}, ("英文", "中文", "en", "zh")),
         ("source target", {}, ("source", "target", None, None)),
         ("tgt src id", {"source_lang": "de"}, ("src", "tgt", "de", None)),
+        ("tgt src id", {"target_column": "tgt"}, ("src", "tgt", None, None)),
         ("text translation", {}, ("text", "translation", None, None)),
         ("原文 译文", {"target_lang": "zh_CN"}, ("原文", "译文", None, "zh_CN")),
         ("source target en zh", {}, ("source", "target", None, None)),
@@ -329,6 +331,8 @@ def test_a_source_that_cannot_be_told_is_asked_for():
     for names in ("a b", "zh", "zh de", "id", "fr"):
         features = {name: Value("string") for name in names.split()}
         refuses(["no column `en`", "--source_column"], find_source_column, features, features, known)
+    known = TranslationColumns("source", "target", None, None)
+    refuses(["no column `source`"], find_source_column, ["target"], {"target": Value("string")}, known)
     refuses(["--source_column text"], find_source_column, ["en"], {"en": Value("string")}, known, "text")
     assert find_source_column(["a", "b"], {"a": Value("string"), "b": Value("int64")}, known) == "a"
 
@@ -393,8 +397,8 @@ def test_what_is_no_object_of_languages_is_refused():
 
 
 def test_pairs_are_left_out_by_their_first_reason():
-    source = np.array([5, 0, 3, 9, 9, 4, 4, 1, 5, 2, 0])
-    target = np.array([5, 3, 0, 9, 30, 30, 8, 4, 2, 5, 0])
+    source = np.array([5, 0, 3, 9, 9, 4, 4, 1, 5, 2, 0, 8])
+    target = np.array([5, 3, 0, 9, 30, 30, 8, 4, 2, 5, 0, 9])
     dropped = PairFilter(8, 20, 2.0).keep(source, target)
     assert {reason: np.flatnonzero(rows).tolist() for reason, rows in dropped.items()} == {
         "empty": [1, 2, 10],

@@ -112,3 +112,25 @@ def write_photos(folder: Path, each: int = 20, seed: int = 0, suffix: str = ".pn
         for i in range(each):
             photo(label, rng).save(folder / label / f"{i:03}{suffix}")
     return folder
+
+# Words that a tiny model can learn to translate: each has one Chinese word, and their order stays.
+WORDS = dict(
+    zip("one two three four five red blue cat dog house".split(), "一 二 三 四 五 红 蓝 猫 狗 家".split(), strict=True)
+)
+MARIAN = {
+    "d_model": 32,
+    "encoder_layers": 1,
+    "decoder_layers": 1,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+    "max_position_embeddings": 64,
+}
+
+
+def pairs(number: int, seed: int = 0) -> list[tuple[str, str]]:
+    """English sentences of one to three words and their Chinese."""
+    rng = random.Random(seed)
+    rows = [[rng.choice(list(WORDS)) for _ in range(rng.randint(1, 3))] for _ in range(number)]
+    return [(" ".join(row) + ".", "".join(WORDS[word] for word in row) + "。") for row in rows]

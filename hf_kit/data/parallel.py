@@ -107,7 +107,7 @@ def find_source_column(
         and (language is None or base_language(name) in (None, language))
     ]
     of_language = [name for name in texts if language and base_language(name) == language]
-    lower = {name.strip().lower(): name for name in reversed(texts)}
+    lower = {name.strip().lower(): name for name in texts}
     usual = [lower[name] for name, _ in PAIR_NAMES if name in lower]
     for found in (of_language, usual[:1], texts):
         if len(found) == 1:
