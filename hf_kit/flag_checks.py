@@ -15,7 +15,9 @@ from hf_kit.errors import UserError, nearest
 from hf_kit.tasks import find_task
 from hf_kit.tokenizer_training import smallest_vocab_size
 
-POSITIVE = "eval_steps save_steps logging_steps lora_alpha adam_epsilon".split()
+POSITIVE = (
+    "eval_steps save_steps logging_steps lora_alpha adam_epsilon generation_num_beams generation_max_length".split()
+)
 NOT_NEGATIVE = "weight_decay max_grad_norm dataloader_num_workers".split()
 BELOW_ONE = ("adam_beta1", "adam_beta2", "lora_dropout")
 SEEDS = ("seed", "data_seed")

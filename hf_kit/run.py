@@ -76,9 +76,8 @@ def _train(arguments: Arguments, lock: RunLock) -> Path:
     check_asked(arguments.training.resume_from_checkpoint)
     destination = check_destination(arguments)
     console.heading("Settings")
-    task = find_task(arguments.task_name)(arguments.task, arguments.training.label_smoothing_factor)
-    settings.settle_task(arguments, task)
     config = settings.settle_settings(arguments)
+    task = find_task(arguments.task_name)(arguments.task, arguments.training.label_smoothing_factor)
     fresh = arguments.model.model_name_or_path is None
     task.check_model(arguments.model, config, fresh=fresh)
     if destination and arguments.lora.use_peft and arguments.training.hub_strategy != "end":
@@ -274,6 +273,8 @@ def train_model(
 def load_data(arguments: Arguments, task: Task) -> Prepared:
     """Load the splits, have the task check them, and tell the user what there is."""
     data = arguments.data
+    if data.streaming and task.not_streamed:
+        raise UserError(f"--streaming: {task.not_streamed}; leave it out")
     check_streaming(arguments)
     raw = load_splits(
         dataset_name=data.dataset_name,

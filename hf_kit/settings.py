@@ -12,7 +12,7 @@ from hf_kit import backbone, console, lora, word_vectors
 from hf_kit.arguments import Arguments, KitTrainingArguments
 from hf_kit.families import family_defaults
 from hf_kit.precision import choose_precision
-from hf_kit.tasks.task import Task
+from hf_kit.tasks import find_task
 
 
 def use_the_cores(training: KitTrainingArguments) -> None:
@@ -26,8 +26,9 @@ def use_the_cores(training: KitTrainingArguments) -> None:
         torch.set_num_threads(psutil.cpu_count(logical=False) or 1)
 
 
-def settle_task(arguments: Arguments, task: Task) -> None:
+def _settle_task(arguments: Arguments) -> None:
     """Fill what the task decides where the user left it open."""
+    task = find_task(arguments.task_name)
     if arguments.model.tokenizer_type is None:
         arguments.model.tokenizer_type = task.tokenizer_type
     if task.generates:
@@ -37,6 +38,7 @@ def settle_task(arguments: Arguments, task: Task) -> None:
 def settle_settings(arguments: Arguments) -> PreTrainedConfig:
     """Fill what the user left open: by the model's family, by the device. The model's configuration, loaded."""
     training = arguments.training
+    _settle_task(arguments)
     vectors = word_vectors.settle(arguments)
     config = backbone.load_config(arguments.model)
     if vectors:

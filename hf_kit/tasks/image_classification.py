@@ -30,7 +30,6 @@ from hf_kit.data.image_table import (
 )
 from hf_kit.data.images import SUFFIXES, Unreadable, images_below, load_image
 from hf_kit.data.inputs import check_input_file, column_if_there
-from hf_kit.data.row_stream import RowStream
 from hf_kit.errors import UserError
 from hf_kit.image_rows import ImageRows, StackImages, loader_workers
 from hf_kit.tasks.classification import Classification, labels_of, parse_class_weights
@@ -128,6 +127,7 @@ class ImageClassification(Classification):
     proof_kind = "image"
     processor_class = "AutoImageProcessor"
     noun = "image"
+    not_streamed = "images are never held as a whole anyway, only their paths or a memory-mapped file"
     example_input = "photo.jpg"
     column_flags = ("image_column", "label_column")
 
@@ -154,12 +154,7 @@ class ImageClassification(Classification):
             name, f"--model_name_or_path {arguments.model_name_or_path}", arguments.model_revision
         )
 
-    def find_columns(self, rows: Dataset | RowStream) -> None:
-        if isinstance(rows, RowStream):
-            raise UserError(
-                "--streaming: images are never held as a whole anyway, only their paths or a memory-mapped file; leave "
-                "it out"
-            )
+    def find_columns(self, rows: Dataset) -> None:
         flags, known = self.arguments, getattr(self, "columns", ImageColumns("", None))
         self.columns = find_image_columns(
             rows,

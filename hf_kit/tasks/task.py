@@ -60,6 +60,7 @@ class Task(ABC):
         example_input: words for the command line that stand for an input of the user's.
         column_flags: the flags of `Arguments` that also say where new data's columns are.
         lower_is_better: the scores of which less is more.
+        not_streamed: why the task does without --streaming, for a message; None where it streams.
         tokenizer_type: what is trained on the data for a fresh model where nobody says.
     """
 
@@ -73,6 +74,7 @@ class Task(ABC):
     example_input = '"a text of yours"'
     column_flags: tuple[str, ...] = ()
     lower_is_better = frozenset({"loss", "mae", "mse"})
+    not_streamed: str | None = "this task reads its rows at once"
     tokenizer_type = "wordpiece"
 
     def __init__(self, arguments: Any, label_smoothing: float = 0.0):

@@ -92,6 +92,7 @@ class TextClassification(Classification):
     """Sequence classification through `AutoModelForSequenceClassification`."""
 
     Arguments = TextClassificationArguments
+    not_streamed = None
     pipeline_tag = "text-classification"
     proof_kind = "text"
     auto_class = AutoModelForSequenceClassification

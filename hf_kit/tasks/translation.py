@@ -42,7 +42,6 @@ from hf_kit.data import (
 from hf_kit.data.pair_filters import PairFilter
 from hf_kit.data.parallel import TranslationColumns, find_source_column, find_translation_columns, flatten_translation
 from hf_kit.data.quiet import quiet
-from hf_kit.data.row_stream import RowStream
 from hf_kit.data.text_keys import text_keys
 from hf_kit.errors import UserError
 from hf_kit.generation import generate
@@ -122,6 +121,7 @@ class Translation(Task):
     generates = True
     pipeline_tag = "translation"
     proof_kind = "text_to_text"
+    not_streamed = "tokens of pairs lie in a memory-mapped file, so that memory does not grow with them"
     example_input = '"Where is the station?"'
     column_flags = ("source_column", "target_column")
     lower_is_better = frozenset({"loss", "ter"})
@@ -170,8 +170,6 @@ class Translation(Task):
     def prepare(self, raw: RawSplits, data_arguments: DataArguments) -> Prepared:
         if raw.train is None:
             raise UserError("there are no training rows: give --train_file or --dataset_name")
-        if isinstance(raw.train, RowStream):
-            raise UserError("--streaming: pairs of texts are not streamed; leave it out (tokens are memory-mapped)")
         flags, notes = self.arguments, []
         given = {"train": raw.train, "validation": raw.validation, "test": raw.test}
         given = {name: flatten_translation(rows, name) for name, rows in given.items() if rows is not None}
