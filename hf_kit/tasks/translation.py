@@ -439,6 +439,9 @@ class Translation(Task):
     def metric_names(self) -> set[str]:
         return {"bleu", "chrf", "ter"}
 
+    def signatures(self) -> dict[str, str]:
+        return self.metrics.signatures()
+
     def doubts(self, predictions: np.ndarray, labels: np.ndarray, name: str) -> list[str]:
         texts = self._texts(predictions)
         found = []
