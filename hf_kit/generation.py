@@ -26,7 +26,7 @@ def generate(model: PreTrainedModel, batch: dict[str, Tensor], **options) -> Ten
     ids, mask = batch["input_ids"], batch["attention_mask"]
     config = model.generation_config
     beams = options.get("num_beams") or config.num_beams or 1
-    longest = config.max_length or config.max_new_tokens
+    longest = options.get("max_length") or config.max_length or config.max_new_tokens
     size = max(1, MOST_POSITIONS[ids.device.type] // (beams * (ids.shape[1] + longest)))
     pieces = []
     for start in range(0, len(ids), size):

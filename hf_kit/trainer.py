@@ -100,7 +100,8 @@ class KitTrainer(CheckpointingTrainer):
                 options = {"synced_gpus": self.is_fsdp_enabled or is_deepspeed_zero3_enabled()}
                 if self._beams is not None:
                     own = longest_quick(inputs["attention_mask"])  # [b]
-                    options |= {"num_beams": self._beams, "max_length": int(own.max()) + 1}
+                    # And two: the start token, and one at the limit, where some models are made to end.
+                    options |= {"num_beams": self._beams, "max_length": int(own.max()) + 2}
                 with torch.autocast(device, dtype, enabled=dtype != torch.float32):
                     written = self.task.outputs(self.accelerator.unwrap_model(self.model), inputs, **options)
                 if self._beams is not None:
