@@ -215,9 +215,10 @@ def fit_config_to_tokenizer(config: PreTrainedConfig, tokenizer: PreTrainedToken
             if name in _known_fields(type(config)):
                 setattr(config, name, getattr(tokenizer, name))
         if config.is_encoder_decoder:
-            # mBART has no token to start from: it shifts the labels round, so that their last one comes first.
-            turns = config.model_type in ("mbart", "plbart")
-            config.decoder_start_token_id = tokenizer.eos_token_id if turns else tokenizer.bos_token_id
+            # mBART has no token to start from: it shifts the labels round, so that their last one comes first. Marian
+            # and T5, whose tokenizers have none either, start from padding.
+            start = tokenizer.eos_token_id if config.model_type in ("mbart", "plbart") else tokenizer.bos_token_id
+            config.decoder_start_token_id = tokenizer.pad_token_id if start is None else start
             for name, value in (
                 ("decoder_vocab_size", config.vocab_size),  # Marian's; one vocabulary for both sides
                 ("forced_eos_token_id", tokenizer.eos_token_id),

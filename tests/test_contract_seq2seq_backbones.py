@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -344,6 +345,63 @@ def test_a_fresh_model_begins_and_ends_with_its_tokenizers_tokens(model_type):
         own = run.task.outputs(run.model, {name: batch[name] for name in ("input_ids", "attention_mask")})
         stranger = run.model.generate(**{name: batch[name] for name in ("input_ids", "attention_mask")})
     assert [row[row != IGNORED].tolist() for row in own] == ended(stranger, tokenizer.eos_token_id)
+
+
+@pytest.mark.parametrize(("model_type", "tokenizer"), [("marian", "marian"), ("t5", "t5"), ("bart", "nllb")])
+def test_a_fresh_model_with_a_given_tokenizer(model_type, tokenizer):
+    write_translator(tokenizer, Path("given"))
+    write_pairs(Path())
+    given = [f"--config_overrides={json.dumps(FRESH[model_type])}", "--tokenizer_name=given"]
+    assert train(f"--model_type={model_type}", *given, "--output_dir=run") == 0
+    config, generation = read(Path("run/config.json")), read(Path("run/generation_config.json"))
+    saved = AutoTokenizer.from_pretrained("run")
+    assert type(saved) is type(AutoTokenizer.from_pretrained("given"))
+    start = saved.pad_token_id if saved.bos_token_id is None else saved.bos_token_id
+    assert generation["decoder_start_token_id"] == config["decoder_start_token_id"] == start
+    assert config["vocab_size"] == len(saved)
+    assert generation.get("forced_bos_token_id") == (
+        saved.convert_tokens_to_ids("zho_Hans") if tokenizer == "nllb" else None
+    )
+    assert read(Path("run/run.json"))["state"]["prefix"] == ""  # which a fresh model was never taught
+
+
+def test_a_source_without_a_text_is_known_behind_a_prefix(trained, capsys):
+    folder = trained("t5")
+    write_csv(Path("pairs.csv"), [*PAIRS[:20], (" ", "猫。"), ("cat", "")], ("en", "zh"))
+    write_csv(Path("dev.csv"), PAIRS[52:], ("en", "zh"))
+    assert train(f"--model_name_or_path={folder / 'base'}", "--output_dir=run") == 0
+    dropped = read(Path("run/results.json"))["data_checks"]["splits"]["train"]["dropped"]
+    assert dropped == {"empty": 2, "source too long": 0, "target too long": 0, "length ratio": 0}
+    capsys.readouterr()
+    assert main(["predict", "run", "", "cat", "--json"]) == 0
+    empty, one = (json.loads(line)["translation"] for line in capsys.readouterr().out.splitlines())
+    assert empty == "" and one != ""
+
+
+def test_what_a_checkpoint_was_told_for_summaries_is_not_kept(trained):
+    folder = trained("bart")
+    summaries = {"min_length": 40, "no_repeat_ngram_size": 3, "length_penalty": 2.0, "num_beams": 6}
+    base = Path(shutil.copytree(folder / "base", "base"))
+    config = read(base / "generation_config.json") | summaries | {"early_stopping": True, "forced_bos_token_id": 0}
+    (base / "generation_config.json").write_text(json.dumps(config))
+    write_pairs(Path())
+    for beams in (None, 1):
+        flags = [f"--generation_num_beams={beams}"] if beams else []
+        assert train("--model_name_or_path=base", f"--output_dir=run{beams}", *flags) == 0
+        saved = read(Path(f"run{beams}/generation_config.json"))
+        assert not {"min_length", "no_repeat_ngram_size"} & saved.keys()
+        assert saved["forced_bos_token_id"] == 0
+        # Without beams transformers refuses to save a penalty of their lengths.
+        kept = {"num_beams": 1} if beams else {"num_beams": 6, "length_penalty": 2.0}
+        assert {name: saved[name] for name in ("num_beams", "length_penalty") if name in saved} == kept
+
+
+def test_longer_outputs_than_the_model_has_positions_for_are_refused(trained, capsys):
+    write_pairs(Path())
+    base = trained("bart") / "base"
+    assert train(f"--model_name_or_path={base}", "--generation_max_length=65", "--output_dir=run") == 1
+    errors = capsys.readouterr()
+    assert "--generation_max_length 65 is more than the 64 tokens" in " ".join((errors.err + errors.out).split())
 
 
 MISTAKES = {

@@ -299,10 +299,12 @@ class Translation(Task):
 
     def finish_model(self, model: PreTrainedModel, training: Any) -> None:
         # What a fresh model's is made from, the configuration, no longer decides.
-        config = model.generation_config
+        config, longest = model.generation_config, training.generation_max_length
+        if longest:
+            tokenization.check_max_length(longest, model.config, flag="generation_max_length")
         config._from_model_config = False
         config.decoder_start_token_id = self.start
-        config.max_length, config.max_new_tokens = (training.generation_max_length or self.max_target_length) + 1, None
+        config.max_length, config.max_new_tokens = (longest or self.max_target_length) + 1, None
         if training.generation_num_beams or (config.num_beams or 1) == 1:
             config.num_beams = training.generation_num_beams or BEAMS
         config.early_stopping = config.num_beams > 1
