@@ -89,8 +89,8 @@ class LengthBucketSampler(Sampler[int]):
         return iter(bucketed_order(self.lengths, self.batch_size, self.seed, self.epoch).tolist())
 
 
-class DrawSampler(Sampler[Draw]):
-    """Rows for training of inputs without lengths, each with the numbers that its random changes follow from.
+class RowSampler(Sampler[int]):
+    """Rows for training, not by their lengths; the epoch comes through `set_epoch`.
 
     Args:
         shuffled: in random order, which is a function of (seed, epoch) alone; else in their own.
@@ -108,11 +108,18 @@ class DrawSampler(Sampler[Draw]):
     def __len__(self) -> int:
         return self.rows
 
-    def __iter__(self) -> Iterator[Draw]:
+    def __iter__(self) -> Iterator[int]:
         order = np.arange(self.rows)
         if self.shuffled:
             order = np.random.default_rng((self.seed, self.epoch)).permutation(order)
-        return (Draw(self.seed, self.epoch, row) for row in order.tolist())
+        return iter(order.tolist())
+
+
+class DrawSampler(RowSampler):
+    """As `RowSampler`, each row with the numbers that its random changes follow from."""
+
+    def __iter__(self) -> Iterator[Draw]:
+        return (Draw(self.seed, self.epoch, row) for row in super().__iter__())
 
 
 def cuts_by_tokens(lengths: np.ndarray, most: int) -> Iterator[slice]:

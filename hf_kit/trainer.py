@@ -25,12 +25,20 @@ from transformers.trainer_utils import PredictionOutput
 from hf_kit import console
 from hf_kit.checkpointing import CheckpointingTrainer
 from hf_kit.collation import PadRows, TokenRows
+from hf_kit.dealing import UNUSED, DealtBatches, DealtCollator, DealtRows
 from hf_kit.divergence import Divergence
 from hf_kit.embedding_gradient import clip_grad_norm
 from hf_kit.generation import cut_rows, longest_quick
 from hf_kit.input_rows import InputRows
 from hf_kit.precision import DTYPES
-from hf_kit.sampler import DrawSampler, LengthBucketSampler, LongestFirstSampler, TokenBudgetBatches, row_lengths
+from hf_kit.sampler import (
+    DrawSampler,
+    LengthBucketSampler,
+    LongestFirstSampler,
+    RowSampler,
+    TokenBudgetBatches,
+    row_lengths,
+)
 from hf_kit.stream_order import WindowedRows
 from hf_kit.streaming import TokenizedStream
 from hf_kit.tasks.task import Task
@@ -67,6 +75,13 @@ class KitTrainer(CheckpointingTrainer):
 
     def init_hf_repo(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: whether the run may be pushed was settled before, and `publishing.py` pushes."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        unused = inputs.pop(UNUSED, None)
+        answer = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        if unused is None:
+            return answer
+        return (answer[0] * 0, answer[1]) if return_outputs else answer * 0
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         loss = super().training_step(model, inputs, num_items_in_batch)
@@ -155,7 +170,8 @@ class KitTrainer(CheckpointingTrainer):
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> torch.Tensor | None:
         if not batch_samples or "labels" not in batch_samples[0]:
             return None
-        count = sum(self.task.count_items(batch["labels"]) for batch in batch_samples).to(device)
+        counts = [self.task.count_items(batch["labels"]) for batch in batch_samples if UNUSED not in batch]
+        count = sum(counts, torch.zeros(())).to(device)
         if self.args.world_size > 1 and self.args.average_tokens_across_devices:
             count = self.accelerator.gather(count).sum()
         return count
@@ -175,24 +191,24 @@ class KitTrainer(CheckpointingTrainer):
                 args.dataloader_drop_last,
                 fill=args.world_size > 1,
             )
-        elif lengths is not None and self.args.train_sampling_strategy == "group_by_length":
-            if is_training:
-                # The rows of one optimizer step: however they are dealt out, a step sees the same ones.
-                step = batch_size * self.args.world_size * self.args.gradient_accumulation_steps
-                sampler = LengthBucketSampler(lengths, step, self._order_seed)
-            else:
-                sampler = LongestFirstSampler(lengths)
+        elif is_training:
+            sampler = self._training_order(dataset, lengths, batch_size)
             sampler_fn = lambda _: sampler  # noqa: E731
-        elif isinstance(dataset, InputRows) and is_training:
-            draws = DrawSampler(len(dataset), self._order_seed, self.args.train_sampling_strategy != "sequential")
-            sampler_fn = lambda _: draws  # noqa: E731
+        elif lengths is not None and self.args.train_sampling_strategy == "group_by_length":
+            sampler = LongestFirstSampler(lengths)
+            sampler_fn = lambda _: sampler  # noqa: E731
         if isinstance(dataset, Dataset) and isinstance(self.data_collator, PadRows):
             dataset = TokenRows(self._remove_unused_columns(dataset, description))
         drop_last = self.args.dataloader_drop_last
         self.args.dataloader_drop_last = drop_last and is_training  # every row is scored
         try:
             if is_training and lengths is not None and self.args.max_tokens_per_batch:
-                loader = self._token_budget_dataloader(dataset, lengths)
+                seed, processes = self._order_seed, self.args.world_size
+                batches = TokenBudgetBatches(lengths, self.args.max_tokens_per_batch, seed, processes)
+                loader = self._dataloader_of(batches, dataset)
+            elif is_training and self.args.world_size > 1 and not isinstance(dataset, WindowedRows):
+                batches = DealtBatches(sampler, batch_size, self.args.world_size, drop_last)
+                loader = self._dataloader_of(batches, DealtRows(dataset))
             else:
                 loader = super()._get_dataloader(
                     dataset, description, batch_size, sampler_fn, is_training, dataloader_key
@@ -217,17 +233,28 @@ class KitTrainer(CheckpointingTrainer):
     def _order_seed(self) -> int:
         return self.args.seed if self.args.data_seed is None else self.args.data_seed
 
-    def _token_budget_dataloader(self, dataset: Any, lengths: np.ndarray) -> DataLoader:
-        """The training rows in batches of `--max_tokens_per_batch`."""
+    def _training_order(
+        self, dataset: Dataset | InputRows, lengths: np.ndarray | None, batch_size: int
+    ) -> torch.utils.data.Sampler:
+        """The rows in the order in which one process would take them."""
+        args, seed = self.args, self._order_seed
+        if lengths is not None and args.train_sampling_strategy == "group_by_length":
+            # The rows of one optimizer step: however they are dealt out, a step sees the same ones.
+            return LengthBucketSampler(lengths, batch_size * args.world_size * args.gradient_accumulation_steps, seed)
+        kind = DrawSampler if isinstance(dataset, InputRows) else RowSampler
+        return kind(len(dataset), seed, args.train_sampling_strategy != "sequential")
+
+    def _dataloader_of(self, batches: torch.utils.data.Sampler, dataset: Any) -> DataLoader:
+        """Training rows in `batches`, which are those of all processes in turn."""
         args = self.args
-        batches = TokenBudgetBatches(lengths, args.max_tokens_per_batch, self._order_seed, args.world_size)
         workers = {"num_workers": args.dataloader_num_workers, "pin_memory": args.dataloader_pin_memory}
         if args.dataloader_num_workers:
             workers |= {
                 "prefetch_factor": args.dataloader_prefetch_factor,
                 "persistent_workers": args.dataloader_persistent_workers,
             }
-        loader = DataLoader(dataset, batch_sampler=batches, collate_fn=self.data_collator, **workers)
+        collate = DealtCollator(self.data_collator)
+        loader = DataLoader(dataset, batch_sampler=batches, collate_fn=collate, **workers)
         # It fills up batches of one size. Here all processes have as many; in evaluation they would not.
         self.accelerator.even_batches = False
         loader = self.accelerator.prepare(loader)

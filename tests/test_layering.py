@@ -27,7 +27,7 @@ ROWS = [
     {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"}
     | {"augmentation", "image_processing", "image_rows", "adapter_merging"}
     | {"translation_baselines", "generation", "languages", "pair_tokenization", "token_cache", "token_loss"}
-    | {"adapter_layers", "answers", "collation", "input_rows", "streaming", "truncation", "windows"},
+    | {"adapter_layers", "answers", "collation", "dealing", "input_rows", "streaming", "truncation", "windows"},
     {"arguments", "huge_pages", "models", "untrusted_folder", "vector_file"},
     {"run_lock"},
     {"recipe", "console", "errors", "hub_errors", "links", "packings", "redaction", "usage"},
