@@ -215,7 +215,9 @@ def fit_config_to_tokenizer(config: PreTrainedConfig, tokenizer: PreTrainedToken
             if name in _known_fields(type(config)):
                 setattr(config, name, getattr(tokenizer, name))
         if config.is_encoder_decoder:
-            config.decoder_start_token_id = tokenizer.bos_token_id
+            # mBART has no token to start from: it shifts the labels round, so that their last one comes first.
+            turns = config.model_type in ("mbart", "plbart")
+            config.decoder_start_token_id = tokenizer.eos_token_id if turns else tokenizer.bos_token_id
             for name, value in (
                 ("decoder_vocab_size", config.vocab_size),  # Marian's; one vocabulary for both sides
                 ("forced_eos_token_id", tokenizer.eos_token_id),
@@ -253,8 +255,20 @@ def load_model(arguments: ModelArguments, config: PreTrainedConfig, auto_class: 
     except Exception as reason:  # of many kinds: the network's, the file's, pickle's
         raise UserError(_not_loaded(arguments, reason)) from None
     _check_fits(arguments, model, info)
+    _freeze_unsaved(model)
     absent = set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
     return Backbone(model, True, sorted({key.rpartition(".")[0] for key in absent}))
+
+
+def _freeze_unsaved(model: PreTrainedModel) -> None:
+    """Keep as they are the weights that are computed and not saved: Marian's positions.
+
+    `from_pretrained` (transformers 5.24) leaves them trainable, and what is saved would not be what was trained.
+    """
+    weights = dict(model.named_parameters())
+    for name in model._keys_to_ignore_on_save or ():
+        if name in weights:
+            weights[name].requires_grad_(False)
 
 
 def empty_model(arguments: ModelArguments, config: PreTrainedConfig, auto_class: type) -> Backbone | None:

@@ -22,7 +22,9 @@ def keep_better_average(trainer: KitTrainer, number: int) -> list[int] | None:
 
     Called when training is over and the best model is loaded.
     """
-    last = [path for path in checkpoints(Path(trainer.args.output_dir)) if is_finished(path)][:number]
+    planned = trainer.last_planned(number)
+    last = [path for path in checkpoints(Path(trainer.args.output_dir)) if step_of(path) in planned]
+    last = [path for path in last if is_finished(path)]
     if len(last) < 2:
         console.warn(
             f"--average_checkpoints {number}: there is {len(last)} checkpoint to average; the best one is kept"

@@ -179,9 +179,22 @@ class CheckpointingTrainer(Seq2SeqTrainer):
                 "best_step": best if self.args.load_best_model_at_end else None,
                 "model_only": self.args.save_only_model,
             }
-            self.commits.commit(staged, facts, needed, self.args.save_total_limit, best)
+            stay = {best, *self.last_planned(self.args.average_checkpoints)} - {None}
+            self.commits.commit(staged, facts, needed, self.args.save_total_limit, stay)
             if self.after_save is not None:
                 self.after_save(step)
+
+    def last_planned(self, number: int) -> list[int]:
+        """The last steps, at most `number`, whose checkpoints are to be averaged: those that the strategy saves.
+
+        Others are there by chance, where a run was interrupted or by the clock. None where only one is asked for.
+        """
+        if number < 2:
+            return []
+        last, state = self.state.max_steps, self.state
+        every = state.save_steps if self.args.save_strategy == SaveStrategy.STEPS else self._steps_per_epoch
+        planned = [step for step in range(state.global_step, 0, -1) if step % every == 0 or step == last]
+        return planned[:number]
 
     def _write_checkpoint(self, staged: Path, processes: list[dict[str, Any]]) -> list[str]:
         """What this process has to write; the names of the files that must be there."""
@@ -242,6 +255,7 @@ class CheckpointingTrainer(Seq2SeqTrainer):
     def _init_training_state(
         self, max_steps, num_update_steps_per_epoch, num_train_epochs, resume_from_checkpoint, trial
     ):
+        self._steps_per_epoch = num_update_steps_per_epoch
         start = super()._init_training_state(
             max_steps, num_update_steps_per_epoch, num_train_epochs, resume_from_checkpoint, trial
         )

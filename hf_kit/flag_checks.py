@@ -86,7 +86,7 @@ def _check_reporting(names: list[str]) -> None:
 
 
 def _check_averaging(arguments: Arguments) -> None:
-    """The checkpoints that are to be averaged must be kept until then."""
+    """There must be checkpoints at regular distances."""
     training, number = arguments.training, arguments.training.average_checkpoints
     if number == 1:
         return
@@ -97,13 +97,11 @@ def _check_averaging(arguments: Arguments) -> None:
             "--average_checkpoints with --use_peft: the average of two adapters is not the adapter of the average; "
             "leave one of them out"
         )
-    limit = training.save_total_limit
-    if arguments.is_set("save_total_limit") and limit is not None and limit < number:
-        raise UserError(f"--average_checkpoints {number} needs --save_total_limit {number}, or none; it is {limit}")
-    if training.save_strategy == "no":
-        raise UserError(f"--average_checkpoints {number} with --save_strategy no: there would be none; leave one out")
-    if limit is not None:
-        arguments.set_default("save_total_limit", max(limit, number), "average_checkpoints")
+    if training.save_strategy not in ("steps", "epoch"):
+        raise UserError(
+            f"--average_checkpoints {number} with --save_strategy {training.save_strategy}: which checkpoints there "
+            "will be is not known; allowed: steps, epoch"
+        )
 
 
 def _check_lora_is_used(arguments: Arguments) -> None:

@@ -43,3 +43,18 @@ def _without_frame(written: Tensor, eos: int | list[int] | None) -> Tensor:
     ends = torch.isin(written, torch.tensor(eos if eos is not None else [], device=written.device, dtype=torch.long))
     after = ends.cumsum(1) - ends.long() > 0  # [b, t]
     return written.masked_fill(after, IGNORED)
+
+
+def longest_quick(mask: Tensor) -> Tensor:
+    """The most tokens that an evaluation while training writes for each row, `[b]`; `mask` is the source's, `[b, s]`.
+
+    A model that has not learned to end would fill every row up to the longest output there may be, at the cost of
+    epochs of training. No translation is so much longer than its source.
+    """
+    return 2 * mask.sum(1) + 10
+
+
+def cut_rows(written: Tensor, longest: Tensor) -> Tensor:
+    """`written` `[b, t]`, each row to its own `longest` `[b]`: what it is then depends on no other row of the batch."""
+    places = torch.arange(written.shape[1], device=written.device)
+    return written.masked_fill(places >= longest[:, None], IGNORED)

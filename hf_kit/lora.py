@@ -1,9 +1,9 @@
 """LoRA (Hu et al. 2021, arXiv:2106.09685) through PEFT, on backbones and on the LSTM.
 
-What PEFT leaves to the user is settled here: every linear layer outside the head is adapted, or every convolution where
-there is none; the LSTM, whose matrices are no modules, through `target_parameters`; the head, whatever its name, the
-pooler before it, layers with running averages, and all that the checkpoint did not bring are trained and saved whole,
-and the saved file is checked to hold the head.
+What PEFT leaves to the user is settled here: every linear layer outside the head is adapted (not the output layer of
+a model that writes), or every convolution where there is none; the LSTM, whose matrices are no modules, through
+`target_parameters`; the head, whatever its name, the pooler before it, layers with running averages, and all that the
+checkpoint did not bring are trained and saved whole, and the saved file is checked to hold the head.
 """
 
 import json
@@ -58,6 +58,15 @@ def _linear_layers(model: nn.Module, whole: list[str]) -> list[str]:
     return linear or [name for name, module in outside if isinstance(module, nn.Conv2d) and module.groups == 1]
 
 
+def _output_layer(model: PreTrainedModel) -> list[str]:
+    """The dotted name of the layer that gives the tokens' scores, of a model that writes.
+
+    Its weights are mostly the embedding's: adapted, they would be two matrices, and PEFT would save both whole.
+    """
+    layer = model.get_output_embeddings() if model.can_generate() else None
+    return [name for name, module in model.named_modules() if module is layer]
+
+
 def _batch_norms(model: nn.Module) -> list[str]:
     """The dotted names of layers with running averages: these change in training, and an adapter must hold them."""
     return [name for name, module in model.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
@@ -91,7 +100,8 @@ def add_lora(backbone: Backbone, arguments: LoraArguments, task_type: str | None
     pooler = _pooler(model, arguments.lora_target_modules)
     every = [name for name, _ in model.named_modules()]
     outside = [*head, *pooler, *_batch_norms(model)]
-    linear = sorted({name.rpartition(".")[2] for name in _linear_layers(model, outside)})
+    adapted = _linear_layers(model, [*outside, *_output_layer(model)])
+    linear = sorted({name.rpartition(".")[2] for name in adapted})
     _check_named(model, "lora_modules_to_save", arguments.lora_modules_to_save, every, [*linear, *head])
     _check_named(model, "lora_target_modules", arguments.lora_target_modules, every, linear)
     matrices = [name for name, weight in model.named_parameters() if weight.dim() > 1]
@@ -104,7 +114,7 @@ def add_lora(backbone: Backbone, arguments: LoraArguments, task_type: str | None
         if own:
             parameters = own.lora_target_parameters(model)
         else:
-            modules = _linear_layers(model, outside)
+            modules = adapted
     dropout = arguments.lora_dropout
     if dropout is None:
         dropout = 0.0 if parameters else 0.05

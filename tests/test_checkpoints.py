@@ -125,7 +125,7 @@ def make(folder: Path, step: int, **facts) -> Path:
     (staged / "model.safetensors").write_bytes(b"weights %d" % step)
     content = {"step": step, "max_steps": 99, "best_step": None, "model_only": False, "versions": {}} | facts
     content |= {"fingerprint_of": {}, "layout": {}, "processor": ""}
-    commits.commit(staged, content, ["model.safetensors"], None, None)
+    commits.commit(staged, content, ["model.safetensors"], None, set())
     commits.wait()
     return folder / f"checkpoint-{step}"
 
@@ -172,7 +172,7 @@ def test_a_failed_commit_leaves_the_ones_before_it_and_is_told_by_the_next_wait(
     commits = Commits(tmp_path)
     staged = commits.stage(6)
     monkeypatch.setattr(commit, "write_manifest", full)
-    commits.commit(staged, {"step": 6}, [], 1, None)
+    commits.commit(staged, {"step": 6}, [], 1, set())
     commits.settle()
     assert commits.failed()
     with pytest.raises(UserError, match=r"step 6 could not be saved: the disk is full.*goes on from .*checkpoint-3"):
@@ -186,7 +186,7 @@ def rotate(folder: Path, step: int, keep: int, best: int | None) -> list[int]:
     commits = Commits(folder)
     staged = commits.stage(step)
     (staged / "model.safetensors").touch()
-    commits.commit(staged, {"step": step}, [], keep, best)
+    commits.commit(staged, {"step": step}, [], keep, {best} - {None})
     commits.wait()
     return [read_manifest(path)["step"] for path in checkpoints(folder)]
 
@@ -225,7 +225,7 @@ def test_a_folder_without_a_manifest_is_neither_counted_nor_touched(tmp_path):
 
 def rotate_names(folder: Path, step: int) -> list[str]:
     commits = Commits(folder)
-    commits.commit(commits.stage(step), {"step": step}, [], 1, None)
+    commits.commit(commits.stage(step), {"step": step}, [], 1, set())
     commits.wait()
     return sorted(path.name for path in folder.iterdir())
 
@@ -252,7 +252,7 @@ def test_a_file_that_vanishes_before_it_is_listed_makes_no_checkpoint(tmp_path):
     make(tmp_path, 3)
     commits = Commits(tmp_path)
     staged = commits.stage(6)
-    commits.commit(staged, {"step": 6}, ["optimizer.json"], 1, None)
+    commits.commit(staged, {"step": 6}, ["optimizer.json"], 1, set())
     with pytest.raises(UserError, match=r"files vanished while it was written .*optimizer\.json.*no other program"):
         commits.wait()
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-3"]

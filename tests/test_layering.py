@@ -16,7 +16,7 @@ ROWS = [
     {"publishing"},
     {"proof", "hub"},
     {"settings", "scoring", "saved_run", "seeds", "card"},
-    {"batch_size_finder"},
+    {"batch_size_finder", "checkpoint_averaging"},
     {"trainer", "divergence", "machine_failures", "progress", "report"},
     {"checkpointing"},
     {"checkpoints"},
@@ -26,7 +26,7 @@ ROWS = [
     {"tasks"},
     {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"}
     | {"augmentation", "image_processing", "image_rows", "adapter_merging"}
-    | {"translation_baselines"}
+    | {"translation_baselines", "generation", "languages", "pair_tokenization", "token_cache", "token_loss"}
     | {"adapter_layers", "answers", "collation", "input_rows", "streaming", "truncation", "windows"},
     {"arguments", "huge_pages", "models", "untrusted_folder", "vector_file"},
     {"run_lock"},

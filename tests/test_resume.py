@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from test_launch import REPOSITORY, TRAIN, start
-from tiny import FAMILIES, IMAGE_FAMILIES, QUIET_RUN, reviews, write_csv, write_photos
+from tiny import FAMILIES, IMAGE_FAMILIES, MARIAN, QUIET_RUN, pairs, reviews, write_csv, write_photos
 from transformers import BertConfig, BertForMaskedLM
 
 import hf_kit.run
@@ -54,6 +54,8 @@ BERT = model("bert", hidden_dropout_prob=0.2)
 def files(tmp_path):
     write_csv(tmp_path / "reviews.csv", reviews(44))
     write_csv(tmp_path / "dev.csv", reviews(20, seed=9))
+    write_csv(tmp_path / "pairs.csv", pairs(44), ("en", "zh"))
+    write_csv(tmp_path / "more_pairs.csv", pairs(10, seed=9), ("en", "zh"))
     write_photos(tmp_path / "photos", 22)  # so many rows again
     write_photos(tmp_path / "more_photos", 10, seed=9)
 
@@ -168,6 +170,11 @@ IMAGES = [
     *("--model_type=resnet", f"--config_overrides={json.dumps(IMAGE_FAMILIES['resnet'])}"),
 ]
 
+PAIRS = [
+    *("--task=translation", "--train_file=pairs.csv", "--validation_file=more_pairs.csv", "--vocab_size=80"),
+    *("--model_type=marian", f"--config_overrides={json.dumps(MARIAN)}", "--generation_max_length=8"),
+]
+
 CASES = {
     "by length": LSTM,
     "random": [*LSTM, "--train_sampling_strategy=random"],
@@ -183,6 +190,7 @@ CASES = {
     ],
     "the best by steps": [*LSTM, "--eval_strategy=steps", "--eval_steps=3", "--save_strategy=best"],
     "images": [*IMAGES, "--color_jitter=0.3", "--mixup_alpha=0.4", "--cutmix_alpha=1"],
+    "pairs, averaged": [*PAIRS, "--average_checkpoints=2"],
     "the last model": [*LSTM, "--load_best_model_at_end=False", "--save_strategy=no"],
 }
 RARE = {
@@ -206,6 +214,12 @@ RARE = {
     "images in order, accumulated": [
         *IMAGES,
         *("--train_sampling_strategy=sequential", "--per_device_train_batch_size=4", "--gradient_accumulation_steps=2"),
+    ],
+    "pairs by tokens, accumulated": [*PAIRS, "--max_tokens_per_batch=60"],
+    "pairs for a recurrent model": [
+        *PAIRS,
+        "--model_type=hf_kit_lstm_seq2seq",
+        f"--config_overrides={json.dumps({'embedding_dim': 16, 'hidden_dim': 16, 'num_layers': 1})}",
     ],
     "workers that stay": [*LSTM, "--dataloader_num_workers=2", "--dataloader_persistent_workers"],
     "an encoder at random, accumulated": [

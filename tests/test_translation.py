@@ -189,7 +189,7 @@ def mistake_of(capsys, *flags: str) -> str:
         (("--train_file=train.csv", "--max_length_ratio=0.5"), "--max_length_ratio is 0.5"),
         (("--train_file=train.csv", "--tokenizer_type=wordpiece"), "choose bpe or unigram"),
         (("--train_file=train.csv", "--average_checkpoints=0"), "--average_checkpoints is 0"),
-        (("--train_file=train.csv", "--average_checkpoints=3", "--save_total_limit=2"), "needs --save_total_limit 3"),
+        (("--train_file=train.csv", "--average_checkpoints=3", "--save_strategy=best"), "allowed: steps, epoch"),
         (("--train_file=train.csv", "--generation_num_beams=0"), "--generation_num_beams is 0"),
     ],
 )

@@ -49,16 +49,16 @@ class Commits:
         return one_clear_error(f"the checkpoint of step {step}", self.folder, staged)
 
     def commit(
-        self, staged: Path, facts: dict[str, Any], needed: Iterable[str], keep: int | None, best: int | None
+        self, staged: Path, facts: dict[str, Any], needed: Iterable[str], keep: int | None, stay: set[int]
     ) -> None:
         """Finish the checkpoint of `facts["step"]` beside the next steps; `wait` tells whether it worked.
 
         Args:
             needed: the files without which it is no checkpoint.
             keep: how many checkpoints stay, the newest ones; None: all.
-            best: the step of one that stays besides.
+            stay: the steps of those that stay besides.
         """
-        self._pending = self._thread.submit(self._finish, staged, facts, needed, keep, best)
+        self._pending = self._thread.submit(self._finish, staged, facts, needed, keep, stay)
 
     def afterwards(self, do: Callable[[], None]) -> Future:
         """Have `do` done after the last commit and before the next one."""
@@ -88,7 +88,7 @@ class Commits:
         return self._pending is not None and self._pending.done() and self._pending.exception() is not None
 
     def _finish(
-        self, staged: Path, facts: dict[str, Any], needed: Iterable[str], keep: int | None, best: int | None
+        self, staged: Path, facts: dict[str, Any], needed: Iterable[str], keep: int | None, stay: set[int]
     ) -> None:
         with self.telling(staged):
             write_manifest(staged, facts, needed)
@@ -98,7 +98,7 @@ class Commits:
             staged.rename(final)
             sync(self.folder)
             if keep is not None:
-                self._rotate(keep, {facts["step"], best})
+                self._rotate(keep, {facts["step"], *stay})
 
     def keep_only(self, step: int) -> None:
         """Remove all checkpoints but that of `step`, when a run is finished; without that one, none."""
@@ -112,11 +112,11 @@ class Commits:
         """The newest first. What has no whole manifest is no checkpoint: not counted, and not touched."""
         return [path for path in checkpoints(self.folder) if is_finished(path)]
 
-    def _rotate(self, keep: int, steps: set[int | None]) -> None:
+    def _rotate(self, keep: int, steps: set[int]) -> None:
         """Remove the oldest checkpoints beyond `keep`; the newest and those of `steps` always stay.
 
-        Those are the best one and the one just written, which need not be the newest: a run that goes on from an older
-        checkpoint comes by those that it skipped.
+        Those are the best one, those to be averaged, and the one just written, which need not be the newest: a run that
+        goes on from an older checkpoint comes by those that it skipped.
         """
         whole = self._whole()
         stay = {whole[0]} | {path for path in whole if step_of(path) in steps}

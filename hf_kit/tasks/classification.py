@@ -90,7 +90,7 @@ class Classification(Task):
 
     def scan_stream(self, train: RowStream, buffer_size: int) -> StreamedRows:
         """The training rows of `--streaming`, checked and labelled; sets `mapping`."""
-        raise UserError(f"--streaming: this task does not stream {self.noun}s; leave it out")
+        raise NotImplementedError(self.not_streamed)
 
     def prepare(self, raw: RawSplits, data_arguments: DataArguments) -> Prepared:
         if raw.train is None:

@@ -277,8 +277,8 @@ class Translation(Task):
         self._begins = languages.set_languages(tokenizer, config, self.source_lang, self.target_lang)
         self.prefix = self.arguments.source_prefix
         if self.prefix is None:
-            known = not fresh
-            self.prefix = languages.default_prefix(config, self.source_lang, self.target_lang) if known else ""
+            said = "" if fresh else languages.default_prefix(tokenizer, config, self.source_lang, self.target_lang)
+            self.prefix = said
         for name in ("max_source_length", "max_target_length"):
             asked = getattr(self.arguments, name)
             most = tokenization.effective_max_length(tokenizer, config, asked, flag=name)
@@ -306,6 +306,10 @@ class Translation(Task):
         if training.generation_num_beams or (config.num_beams or 1) == 1:
             config.num_beams = training.generation_num_beams or BEAMS
         config.early_stopping = config.num_beams > 1
+        if config.num_beams == 1:
+            config.length_penalty = None  # transformers would not save it
+        # What some were told for summaries: a translation may be short, and may say a thing twice.
+        config.min_length = config.no_repeat_ngram_size = None
         if self._begins is not None:
             config.forced_bos_token_id = self._begins
         for name in ("pad_token_id", "eos_token_id", "bos_token_id"):
@@ -340,17 +344,24 @@ class Translation(Task):
             return inputs, []
         if name != "train":
             return inputs.add_column("reference", dataset["labels"][:]), []
-        frame = len(processor("")["input_ids"])
+        frames = [self._frame(processor), len(processor("")["input_ids"])]
         filter = PairFilter(
-            self.max_source_length - frame, self.max_target_length - frame, self.arguments.max_length_ratio or None
+            self.max_source_length - frames[0],
+            self.max_target_length - frames[1],
+            self.arguments.max_length_ratio or None,
         )
-        lengths = [inputs.with_format("numpy")[column][:] - frame for column in ("whole", "target_whole")]
+        columns = inputs.with_format("numpy")
+        lengths = [columns[name][:] - own for name, own in zip(("whole", "target_whole"), frames, strict=True)]
         masks = filter.keep(*lengths)
         left_out = np.logical_or.reduce(list(masks.values()))
         self._dropped[name] = {reason: int(mask.sum()) for reason, mask in masks.items()}
         if left_out.all():
             raise UserError(f"train: no pair is left to train on: {filter.describe(self._dropped[name], len(inputs))}")
         return (inputs.select(np.flatnonzero(~left_out)) if left_out.any() else inputs), []
+
+    def _frame(self, processor: PreTrainedTokenizerBase) -> int:
+        """The tokens of a source without a text: special ones and the prefix."""
+        return len(processor(self.prefix.rstrip())["input_ids"])
 
     def check(self, prepared: Prepared, inputs: dict[str, Dataset], processor: PreTrainedTokenizerBase) -> DataChecks:
         special = len(processor("")["input_ids"])
@@ -379,8 +390,9 @@ class Translation(Task):
 
     def outputs(self, model: PreTrainedModel, batch: dict[str, Tensor], **options: Any) -> Tensor:
         written = generate(model, batch, **options)
-        frame = len(self._tokenizer("")["input_ids"])
-        nothing = batch["attention_mask"].sum(1) <= frame  # asked to translate nothing, a model invents something
+        nothing = batch["attention_mask"].sum(1) <= self._frame(
+            self._tokenizer
+        )  # asked to translate nothing, a model invents something
         return written.masked_fill(nothing[:, None], IGNORED)
 
     def proof_of(
@@ -407,8 +419,8 @@ class Translation(Task):
 
     def _texts(self, written: np.ndarray) -> list[str]:
         """Ids `[n, t]` as texts."""
-        padded = np.where(written == IGNORED, self._tokenizer.pad_token_id, written)
-        return [text.strip() for text in self._tokenizer.batch_decode(padded.tolist(), skip_special_tokens=True)]
+        rows = [row[row != IGNORED].tolist() for row in written]
+        return [text.strip() for text in self._tokenizer.batch_decode(rows, skip_special_tokens=True)]
 
     @property
     def metrics(self):
