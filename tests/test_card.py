@@ -558,6 +558,9 @@ def test_less_ter_is_better(tmp_path):
     card = write_card(make_translation_run(tmp_path / "run", metric="ter", results={"baselines": baselines}), "me/x")
     assert "On 1,000 test rows, the source as it is (61.0) does as well or better in TER than this model (61.3)" in card
     assert "| **this model** | 61.3 | **28.3** |" in card
+    card = write_card(make_translation_run(tmp_path / "bleu", results={"baselines": baselines}), "me/x")
+    assert "| **this model** | **28.3** | **25.6** | 61.3 |" in card
+    assert "| the source as it is |  |  | **61.0** |" in card
 
 
 def test_a_translators_limits_and_data_speak_of_pairs(tmp_path):

@@ -20,6 +20,7 @@ PUBLISHED = {
     "cpu_lstm.py",
     "figures/confusion_matrix.png",
     "figures/learning_curves.png",
+    "fresh_weights_lstm.py",
     "model.safetensors",
     "modeling_lstm.py",
     "pooler_lstm.py",

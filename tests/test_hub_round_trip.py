@@ -184,7 +184,8 @@ def push_a_translator_and_its_adapter(family: str) -> None:
     base = ("--output_dir=base", "--hub_model_id=me/base", "--generation_max_length=13")
     assert main(["train", *fresh, *push, *base]) == 0
     lora = ("--model_name_or_path=me/base", "--use_peft", "--lora_r=4", "--output_dir=lora", "--hub_model_id=me/lora")
-    assert main(["train", *lora, *push, *OWN_WAY]) == 0
+    strategy = () if family == "hf_kit_lstm_seq2seq" else ("--hub_strategy=every_save",)
+    assert main(["train", *lora, *push, *OWN_WAY, *strategy]) == 0
 
 
 @pytest.mark.parametrize("family", ["marian", pytest.param("hf_kit_lstm_seq2seq", marks=pytest.mark.slow)])
@@ -202,6 +203,9 @@ def test_translators_there_and_back(family, hub, capsys):
             assert whole <= there and not adapter & there
         writes = json.loads(hub.files(repo)["generation_config.json"])
         assert (writes["max_length"], writes["num_beams"]) == ((14, 4) if repo == "me/base" else (10, 3))
+    assert "tok:zh" in hub.files("me/base")["README.md"].decode()
+    for step in [commit for commit in hub.commits("me/lora") if commit.title.startswith("Step")]:
+        assert json.loads(step.files["generation_config.json"])["num_beams"] == 3
     assert translated("me/base", capsys) == translated("base", capsys)
     assert translated("me/lora", capsys) == translated("lora", capsys)
     assert main(["push", "lora", "me/merged", "--merge_lora"]) == 0
