@@ -14,7 +14,7 @@ import torch
 import transformers
 from huggingface_hub import constants, snapshot_download, try_to_load_from_cache
 from peft import PeftModel
-from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
+from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, GenerationConfig
 
 import hf_kit.models  # noqa: F401  registers our model types with the Auto classes
 from hf_kit import console
@@ -68,7 +68,7 @@ def hub_adapter(name: str, revision: str | None) -> Path | None:
     ]
     if there != [False, True]:
         return None
-    wanted = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", f"{CONFIG_FOLDER}/*"]
+    wanted = ["*.json", "*.safetensors", "*.model", "*.spm", "*.txt", "*.jinja", f"{CONFIG_FOLDER}/*"]
     left_out = ["checkpoint-*", "last-checkpoint/*", "results.json"]
     return Path(snapshot_download(name, revision=revision, allow_patterns=wanted, ignore_patterns=left_out))
 
@@ -88,6 +88,8 @@ def _merge(folder: Path, base: str, revision: str | None, what: str, target: Pat
             dtype=torch.float32,
         )
         merged = PeftModel.from_pretrained(model, folder).merge_and_unload()
+        if (folder / "generation_config.json").is_file():  # the base's own may write in another language
+            merged.generation_config = GenerationConfig.from_pretrained(folder)
         aside = target.with_name(f".{target.name}.{os.getpid()}.part")
         shutil.rmtree(aside, ignore_errors=True)
         merged.save_pretrained(aside)

@@ -56,7 +56,7 @@ def _longest_row(trainer: KitTrainer) -> dict[str, Any]:
     if isinstance(rows, TokenizedStream):
         rows = Dataset(next(rows.tables()))
     lengths = row_lengths(rows)
-    place = 0 if lengths is None else int(lengths.argmax())
+    place = 0 if lengths is None else int(lengths.reshape(len(lengths), -1).sum(1).argmax())
     return TokenRows(trainer._remove_unused_columns(rows, "training"))[place]
 
 

@@ -152,7 +152,7 @@ def described_row(batch: dict[str, Any], place: int, rows: Dataset, processor: A
     lengths = row_lengths(rows)
     if lengths is None:
         return f'"{start}"'
-    alike = np.flatnonzero(lengths == len(ids))
+    alike = np.flatnonzero((lengths if lengths.ndim == 1 else lengths[:, 0]) == len(ids))
     place = rows.select(alike)["input_ids"][:].index(ids)
     return f'row {alike[place] + 1} ("{start}")'
 

@@ -26,7 +26,7 @@ def generate(model: PreTrainedModel, batch: dict[str, Tensor], **options) -> Ten
     ids, mask = batch["input_ids"], batch["attention_mask"]
     config = model.generation_config
     beams = options.get("num_beams") or config.num_beams or 1
-    longest = config.max_length or config.max_new_tokens
+    longest = options.get("max_length") or config.max_length or config.max_new_tokens
     size = max(1, MOST_POSITIONS[ids.device.type] // (beams * (ids.shape[1] + longest)))
     pieces = []
     for start in range(0, len(ids), size):
@@ -43,3 +43,18 @@ def _without_frame(written: Tensor, eos: int | list[int] | None) -> Tensor:
     ends = torch.isin(written, torch.tensor(eos if eos is not None else [], device=written.device, dtype=torch.long))
     after = ends.cumsum(1) - ends.long() > 0  # [b, t]
     return written.masked_fill(after, IGNORED)
+
+
+def longest_quick(mask: Tensor) -> Tensor:
+    """The most tokens that an evaluation while training writes for each row, `[b]`; `mask` is the source's, `[b, s]`.
+
+    A model that has not learned to end would fill every row up to the longest output there may be, at the cost of
+    epochs of training. No translation is so much longer than its source.
+    """
+    return 2 * mask.sum(1) + 10
+
+
+def cut_rows(written: Tensor, longest: Tensor) -> Tensor:
+    """`written` `[b, t]`, each row to its own `longest` `[b]`: what it is then depends on no other row of the batch."""
+    places = torch.arange(written.shape[1], device=written.device)
+    return written.masked_fill(places >= longest[:, None], IGNORED)

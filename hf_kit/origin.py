@@ -18,6 +18,7 @@ from huggingface_hub import hf_hub_download, metadata_load
 from hf_kit.arguments import Arguments, DataArguments, ModelArguments
 from hf_kit.backbone import examined
 from hf_kit.data.files import is_local_folder
+from hf_kit.data.languages import base_language
 from hf_kit.data.streamed_rows import StreamedRows
 
 LIBRARIES = "hf_kit torch transformers tokenizers datasets accelerate peft safetensors huggingface_hub".split()
@@ -36,20 +37,22 @@ def describe_origin(
 
     Args:
         splits: the run's rows, `train` among them.
-        state: the task's; its `columns` name those of the texts, where there are texts.
+        state: the task's; its `columns` name those of the texts, where there are texts. Of a translator it says the
+            languages as well, where they are known.
 
     Returns:
         `data`: a data set's Hub `id`, `config` and `revision`, or the base name of a `folder` or of `files` by split,
         or `sample`; and `splits`, the published split that the rows of each split are from. `base_model` (None for a
         fresh model) and `tokenizer` (None for the model's own): a Hub `id` and `revision`, or a `folder`; of the base
-        also the `license` and `language` that its card names. `languages`: codes, where they are clear. `hardware`:
-        `device`, `name`, `count` of devices, `cores`, `processes`. `versions`.
+        also the `license` and `language` that its card names. `languages`: codes, where they are clear; of a translator
+        the source's, then the target's, or none. `hardware`: `device`, `name`, `count` of devices, `cores`,
+        `processes`. `versions`.
     """
     return {
         "data": _data(arguments.data, splits),
         "base_model": _base_model(arguments.model),
         "tokenizer": _named(arguments.model.tokenizer_name),
-        "languages": languages_of(_texts(splits["train"], state)),
+        "languages": _languages(splits["train"], state),
         "hardware": _hardware(arguments.training.device.type, arguments.training.world_size),
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in LIBRARIES},
     }
@@ -80,15 +83,25 @@ def languages_of(texts: list[str]) -> list[str]:
     return [code for code, count in counted.items() if count > 0.05 * known]
 
 
+def _languages(train: Dataset | StreamedRows, state: dict[str, Any]) -> list[str]:
+    named = state.get("columns", {})
+    if "target" not in named:
+        return languages_of(_texts(train, [named[key] for key in ("text", "text_pair") if named.get(key)]))
+    sides = {"source_lang": named["source"], "target_lang": "labels"}  # as `prepare` calls the target's column
+    found = [
+        [base_language(state[side])] if base_language(state[side]) else languages_of(_texts(train, [column]))
+        for side, column in sides.items()
+    ]
+    return [codes[0] for codes in found] if all(len(codes) == 1 for codes in found) else []
+
+
 def _share(characters: str, text: str) -> float:
     """That of `characters` (a class of a regular expression) among the letters."""
     return len(re.findall(f"[{characters}]", text)) / max(1, len(re.findall(r"[^\W\d_]", text)))
 
 
-def _texts(train: Dataset | StreamedRows, state: dict[str, Any]) -> list[str]:
+def _texts(train: Dataset | StreamedRows, columns: list[str]) -> list[str]:
     """Some from all over the rows."""
-    named = state.get("columns", {})
-    columns = [named[key] for key in ("text", "text_pair") if named.get(key)]
     if not columns:
         return []
     rows = train.sample() if isinstance(train, StreamedRows) else train

@@ -10,7 +10,6 @@ import os
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import transformers
 from datasets import Dataset
@@ -18,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from hf_kit.token_cache import cached_rows
 
-SCHEMA = 1  # raise it when the columns below or their meaning change
+SCHEMA = 2  # raise it when the columns below or their meaning change
 
 
 def tokenize_pairs(
@@ -35,8 +34,8 @@ def tokenize_pairs(
 ) -> Dataset:
     """`input_ids` and, with a `target_column`, `labels` of every row, cut but not padded.
 
-    Beside them `whole` and `target_whole`, the lengths before the cut, `target_length`, and `length`, the tokens of
-    both sides, by which batches are made. Lengths count special tokens.
+    Beside them `length` and `target_length`, by which batches are made, and `whole` and `target_whole`, which were the
+    lengths before the cut. All count special tokens.
 
     Args:
         prefix: put before every source (T5's "translate English to German: ").
@@ -50,14 +49,11 @@ def tokenize_pairs(
         sources = [prefix + text for text in table[source_column].to_pylist()]
         source, whole = _cut(sources, tokenizer, max_source_length, target=False)
         out = {"input_ids": pa.array(source, pa.list_(pa.int32())), "whole": pa.array(whole, pa.int32())}
-        lengths = np.array([len(ids) for ids in source])
         if target_column:
             target, whole = _cut(table[target_column].to_pylist(), tokenizer, max_target_length, target=True)
-            own = np.array([len(ids) for ids in target])
             out |= {"labels": pa.array(target, pa.list_(pa.int32())), "target_whole": pa.array(whole, pa.int32())}
-            out |= {"target_length": pa.array(own, pa.int32())}
-            lengths = lengths + own
-        return pa.table(out | {"length": pa.array(lengths, pa.int32())})
+            out |= {"target_length": pa.array(map(len, target), pa.int32())}
+        return pa.table(out | {"length": pa.array(map(len, source), pa.int32())})
 
     texts = dataset.select_columns(names).with_format("arrow")
     return cached_rows(texts, json.dumps(settings), encode, cache_dir=cache_dir, description=description)[0]

@@ -38,7 +38,7 @@ from hf_kit.progress import EvaluationLines, Progress
 from hf_kit.proof.reference import write_reference
 from hf_kit.publishing import is_complete, publish
 from hf_kit.run_lock import RunLock
-from hf_kit.sampler import TokenBudgetBatches, bucketed_order, padding_share, row_lengths
+from hf_kit.sampler import TokenBudgetBatches, bucketed_order, padded, padding_share, row_lengths
 from hf_kit.streaming import TokenizedStream, check_streaming
 from hf_kit.tasks import find_task
 from hf_kit.tasks.task import Prepared, Task
@@ -376,13 +376,14 @@ def describe_batches(arguments: Arguments, train: Any) -> None:
         return
     training = arguments.training
     of = f"of the first {len(lengths):,}: " if len(lengths) < len(train) else ""
-    rows = f"  {of}{lengths.mean():.1f} tokens a row (longest {lengths.max()}), "
+    both = lengths if lengths.ndim == 1 else lengths.sum(1)  # [n]
+    rows = f"  {of}{both.mean():.1f} tokens a row (longest {both.max()}), "
     if training.max_tokens_per_batch:
         batches = list(TokenBudgetBatches(lengths, training.max_tokens_per_batch, training.seed, training.world_size))
         sizes = [len(batch) for batch in batches]
-        padded = sum(int(lengths[batch].max()) * len(batch) for batch in batches)
+        positions = sum(padded(lengths[batch]) for batch in batches)
         step = f"{min(sizes)} to {max(sizes)} rows a batch"
-        share = 1 - int(lengths.sum()) / padded
+        share = 1 - int(lengths.sum()) / positions
     else:
         count = training.train_batch_size * training.world_size * training.gradient_accumulation_steps
         order = bucketed_order(lengths, count, training.seed, 0)

@@ -4,6 +4,12 @@ Like transformers' `LengthGroupedSampler` it sorts by length within random block
 Deliberately different: the unit is the rows of an optimizer step, over all processes and accumulated batches, so that
 it does not matter how they are dealt out; batches are shuffled after sorting, so lengths do not run in cycles; nothing
 is drawn from the global random state, so a resumed run sees the order it would have seen.
+
+Rows with two lengths, a source's and its translation's, are sorted by the first and, where that is equal, by the
+second: sorted by their sum, a fifth of the positions of English and Chinese sentences would be padding instead of a
+thirtieth.
+
+Lengths are tokens per row, `[n]`, or of both sides, `[n, 2]`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,11 +25,25 @@ from hf_kit.input_rows import Draw
 BLOCK = 100
 
 
-def bucketed_order(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> np.ndarray:
+def by_length(lengths: np.ndarray) -> np.ndarray:
+    """The rows from the shortest to the longest, `[n]`; of equal ones the first comes first."""
+    return np.argsort(lengths, kind="stable") if lengths.ndim == 1 else np.lexsort((lengths[:, 1], lengths[:, 0]))
+
+
+def longest_first(lengths: np.ndarray) -> np.ndarray:
+    """The rows from the longest to the shortest, `[n]`; of equal ones the first comes first."""
+    return by_length(-lengths)
+
+
+def padded(lengths: np.ndarray) -> int:
+    """The positions of a batch of rows, `[b]` or `[b, 2]`, each side padded to its longest."""
+    return len(lengths) * int(lengths.max(axis=0).sum())
+
+
+def bucketed_order(lengths: Sequence[int] | np.ndarray, batch_size: int, seed: int, epoch: int) -> np.ndarray:
     """A permutation of the rows in which each run of `batch_size` rows has nearly equal lengths.
 
     Args:
-        lengths: tokens per row, `[n]`.
         batch_size: rows per optimizer step (per device x processes x accumulation).
 
     Returns:
@@ -37,25 +57,23 @@ def bucketed_order(lengths: Sequence[int], batch_size: int, seed: int, epoch: in
     batches = []
     for start in range(0, whole, batch_size * BLOCK):
         block = order[start : min(start + batch_size * BLOCK, whole)]
-        block = block[np.argsort(lengths[block], kind="stable")]
+        block = block[by_length(lengths[block])]
         batches.extend(block.reshape(-1, batch_size))
     shuffled = [batches[i] for i in rng.permutation(len(batches))]
     return np.concatenate([*shuffled, last]).astype(np.int64)
 
 
-def padding_share(lengths: Sequence[int], order: Sequence[int], batch_size: int) -> float:
+def padding_share(lengths: Sequence[int] | np.ndarray, order: Sequence[int], batch_size: int) -> float:
     """The share of all positions that are padding when `order` is cut into batches padded to their longest row."""
     ordered = np.asarray(lengths)[np.asarray(order)]
-    padded = sum(
-        ordered[i : i + batch_size].max() * len(ordered[i : i + batch_size]) for i in range(0, len(ordered), batch_size)
-    )
-    return float(1 - ordered.sum() / padded) if padded else 0.0
+    positions = sum(padded(ordered[i : i + batch_size]) for i in range(0, len(ordered), batch_size))
+    return float(1 - ordered.sum() / positions) if positions else 0.0
 
 
 class LengthBucketSampler(Sampler[int]):
     """Rows for training, in `bucketed_order`; the epoch comes through `set_epoch`."""
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int):
+    def __init__(self, lengths: Sequence[int] | np.ndarray, batch_size: int, seed: int):
         self.lengths = np.asarray(lengths)
         self.batch_size = batch_size
         self.seed = seed
@@ -97,15 +115,20 @@ class DrawSampler(Sampler[Draw]):
         return (Draw(self.seed, self.epoch, row) for row in order.tolist())
 
 
-def cuts_by_tokens(lengths: Sequence[int], most: int) -> Iterator[slice]:
+def cuts_by_tokens(lengths: np.ndarray, most: int) -> Iterator[slice]:
     """Where to cut rows into batches of at most `most` padded tokens, at least one row each.
 
     Args:
-        lengths: tokens per row, `[n]`, falling: the first row of a batch is its longest.
+        lengths: as `longest_first` puts them.
     """
     start = 0
     while start < len(lengths):
-        stop = start + max(1, most // max(1, int(lengths[start])))
+        # The first row is the longest of its batch, but for its second side.
+        stop = start + max(1, most // max(1, int(lengths[start].sum())))
+        if lengths.ndim == 2:
+            batch = lengths[start:stop]
+            widths = np.maximum.accumulate(batch, axis=0).sum(axis=1)  # [b]
+            stop = start + max(1, int((widths * np.arange(1, len(batch) + 1) <= most).sum()))
         yield slice(start, stop)
         start = stop
 
@@ -117,16 +140,15 @@ class TokenBudgetBatches(Sampler[list[int]]):
     many batches there are, and of which sizes, is the same in every epoch.
 
     Args:
-        lengths: tokens per row, `[n]`.
         multiple: the number of batches is made a multiple of it, by halving the ones with the most rows: processes
             that take turns then have equally many.
     """
 
-    def __init__(self, lengths: Sequence[int], max_tokens: int, seed: int, multiple: int = 1):
+    def __init__(self, lengths: Sequence[int] | np.ndarray, max_tokens: int, seed: int, multiple: int = 1):
         self.lengths = np.asarray(lengths)
         self.seed = seed
         self.epoch = 0
-        falling = -np.sort(-self.lengths)
+        falling = self.lengths[longest_first(self.lengths)]
         sizes = [len(falling[cut]) for cut in cuts_by_tokens(falling, max_tokens)]
         while len(sizes) % multiple and max(sizes) > 1:
             largest = int(np.argmax(sizes))
@@ -142,7 +164,7 @@ class TokenBudgetBatches(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         rng = np.random.default_rng((self.seed, self.epoch))
         order = rng.permutation(len(self.lengths))
-        order = order[np.argsort(-self.lengths[order], kind="stable")]
+        order = order[longest_first(self.lengths[order])]
         batches = np.split(order, self.ends[:-1])
         for i in rng.permutation(len(batches)):
             yield batches[i].tolist()
@@ -154,8 +176,8 @@ class LongestFirstSampler(Sampler[int]):
     `order` says which row stands where, so that predictions can be put back.
     """
 
-    def __init__(self, lengths: Sequence[int]):
-        self.order = np.argsort(-np.asarray(lengths), kind="stable")
+    def __init__(self, lengths: Sequence[int] | np.ndarray):
+        self.order = longest_first(np.asarray(lengths))
 
     def __len__(self) -> int:
         return len(self.order)
@@ -165,7 +187,9 @@ class LongestFirstSampler(Sampler[int]):
 
 
 def row_lengths(dataset) -> np.ndarray | None:
-    """The `length` column that preprocessing added, `[n]`, or None for data without one."""
+    """The `length` column that preprocessing added, `[n]`, with `target_length` `[n, 2]`; None for data without one."""
     if not isinstance(dataset, Dataset) or "length" not in dataset.column_names:
         return None
-    return np.asarray(dataset.with_format("numpy")["length"][:])
+    names = [name for name in ("length", "target_length") if name in dataset.column_names]
+    columns = [np.asarray(dataset.with_format("numpy")[name][:]) for name in names]
+    return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)

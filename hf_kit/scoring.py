@@ -72,6 +72,8 @@ def score(
                 report.samples(samples, name, folder / f"samples_{name}.jsonl")
             drawn = task.figures(output.predictions, output.label_ids, figures, rows[name], trainer.processing_class)
             results["figures"] = [str(path.relative_to(folder)) for path in drawn]
+    if labelled and (signatures := task.signatures()):
+        results["signatures"] = signatures
     if console.is_main_process():
         from hf_kit.figures import learning_curves_figure
 

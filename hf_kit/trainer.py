@@ -5,7 +5,8 @@
 - Batches are bucketed by length (see `sampler.py`, and `stream_order.py` for streamed rows), also in evaluation, where
   predictions come back in row order. They hold as many rows each, or with `--max_tokens_per_batch` as many tokens.
 - Where the task's answers are written token by token, evaluation generates them (see `generation.py`): while training
-  greedily, for the final scores as the model's `generation_config` says. The loss is that of the wanted tokens.
+  greedily and not for long, for the final scores as the model's `generation_config` says. The loss is that of the
+  wanted tokens.
 - A loss that is no number ends the run before it spoils the weights (see `divergence.py`).
 - No `training_args.bin` is written: it is a pickle, and it would hold a token.
 """
@@ -26,6 +27,7 @@ from hf_kit.checkpointing import CheckpointingTrainer
 from hf_kit.collation import PadRows, TokenRows
 from hf_kit.divergence import Divergence
 from hf_kit.embedding_gradient import clip_grad_norm
+from hf_kit.generation import cut_rows, longest_quick
 from hf_kit.input_rows import InputRows
 from hf_kit.precision import DTYPES
 from hf_kit.sampler import DrawSampler, LengthBucketSampler, LongestFirstSampler, TokenBudgetBatches, row_lengths
@@ -97,9 +99,13 @@ class KitTrainer(CheckpointingTrainer):
                 dtype, device = DTYPES[self.args.mixed_precision], self.args.device.type
                 options = {"synced_gpus": self.is_fsdp_enabled or is_deepspeed_zero3_enabled()}
                 if self._beams is not None:
-                    options["num_beams"] = self._beams
+                    own = longest_quick(inputs["attention_mask"])  # [b]
+                    # And two: the start token, and one at the limit, where some models are made to end.
+                    options |= {"num_beams": self._beams, "max_length": int(own.max()) + 2}
                 with torch.autocast(device, dtype, enabled=dtype != torch.float32):
                     written = self.task.outputs(self.accelerator.unwrap_model(self.model), inputs, **options)
+                if self._beams is not None:
+                    written = cut_rows(written, own)
         return None, (written, losses, tokens), labels
 
     def _written_scores(self, prediction: EvalPrediction) -> dict[str, float]:

@@ -79,7 +79,7 @@ def writer_usage(auto_class: str, example: str, *, own_code: bool, base: Base | 
         )
     return (
         f"{imports}{load}"
-        'tokenizer = AutoTokenizer.from_pretrained("REPO")\n'
+        f'tokenizer = AutoTokenizer.from_pretrained("REPO"{trust})\n'  # else it asks on the terminal
         f'inputs = tokenizer({example}, truncation=True, return_tensors="pt")\n'
         "answer = tokenizer.decode(model.generate(**inputs)[0], skip_special_tokens=True)\n"
     )

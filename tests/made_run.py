@@ -27,6 +27,7 @@ def split_checks(rows: int, labels: dict[str, int] | None, **found: Any) -> dict
         "in_train": None,
     }
     nothing |= {"in_validation": None, "read": rows, "cut": 0, "lost": 0, "tokens": 20 * rows, "unknown": 0}
+    nothing |= {"dropped": None, "scored": True}
     return {"rows": rows, "labels": labels} | nothing | found
 
 
@@ -35,10 +36,12 @@ def make_run(
     labels: tuple[str, ...] = ("ham", "spam"),
     problem: str = SINGLE,
     *,
+    task: str = "text_classification",
     accuracy: float = 0.9,
     baseline: float = 0.8,
     metric: str = "accuracy",
     config: dict[str, Any] | None = None,
+    generation: dict[str, Any] | None = None,
     adapter: dict[str, Any] | None = None,
     results: dict[str, Any] | None = None,
     state: dict[str, Any] | None = None,
@@ -53,7 +56,7 @@ def make_run(
 ) -> Path:
     """`folder`, made; the keywords replace entries of what is written into it, `None` in `results` takes one out."""
     folder.mkdir(parents=True, exist_ok=True)
-    counts = None if problem == REGRESSION else dict.fromkeys(labels, 4000)
+    counts = None if problem == REGRESSION or task == "translation" else dict.fromkeys(labels, 4000)
     total = 4000 * len(labels)
     checks = {
         "train": split_checks(total, counts) | (train or {}),
@@ -88,7 +91,7 @@ def make_run(
     if problem == REGRESSION:
         facts.pop("details")
     run = {
-        "task": "text_classification",
+        "task": task,
         "state": {
             "columns": {"text": "text", "text_pair": None, "label": "label"},
             "labels": {"problem_type": problem, "names": None if problem == REGRESSION else list(labels)},
@@ -111,10 +114,10 @@ def make_run(
         "fingerprint_of": {
             "learning_rate": 1e-3,
             "per_device_train_batch_size": 32,
-            "greater_is_better": metric != "mae",
+            "greater_is_better": metric not in ("mae", "ter"),
         },
     }
-    settings = {"task": "text_classification", "metric_for_best_model": metric} | (recipe or {})
+    settings = {"task": task, "metric_for_best_model": metric} | (recipe or {})
     for name, value in (("run.json", run), ("results.json", facts), ("proof.json", proof)):
         if value is not None:
             (folder / name).write_text(json.dumps(value), encoding="utf-8")
@@ -125,6 +128,8 @@ def make_run(
     place = folder if adapter is None else folder / "merged"
     place.mkdir(exist_ok=True)
     (place / "config.json").write_text(json.dumps(own), encoding="utf-8")
+    if generation is not None:
+        (place / "generation_config.json").write_text(json.dumps(generation), encoding="utf-8")
     if adapter is not None:
         (folder / "adapter_config.json").write_text(json.dumps(adapter), encoding="utf-8")
     if rows is not None:
@@ -134,3 +139,29 @@ def make_run(
     for name in figures:
         (folder / "figures" / f"{name}.png").write_bytes(b"\x89PNG")
     return folder
+
+
+def make_translation_run(folder: Path, **changes: Any) -> Path:
+    """A Marian model of English to Chinese; the keywords are those of `make_run`, and replace what is here."""
+    scores = {"bleu": 28.34, "chrf": 25.61, "ter": 61.27, "loss": 2.5}
+    baselines = {
+        "copy_source": {"test": {"bleu": 0.21, "chrf": 1.5, "ter": 104.4}},
+        "nearest_training_sentence": {"test": {"bleu": 9.3, "chrf": 8.8, "ter": 90.0}},
+    }
+    signatures = {"bleu": "nrefs:1|tok:zh|version:2.6.0", "chrf": "nrefs:1|nc:6", "ter": "nrefs:1|asian:yes"}
+    results = {"validation": scores, "test": scores, "details": None, "baselines": baselines, "signatures": signatures}
+    state = {"columns": {"source": "en", "target": "zh"}, "source_lang": "en", "target_lang": "zh", "prefix": ""}
+    state |= {"max_source_length": 256, "max_target_length": 128, "label_smoothing": 0.1}
+    dropped = {"empty": 0, "source too long": 40, "target too long": 0, "length ratio": 7}
+    own = {
+        "task": "translation",
+        "metric": "bleu",
+        "config": {"model_type": "marian", "architectures": ["MarianMTModel"]},
+        "generation": {"num_beams": 4},
+        "results": results | changes.pop("results", {}),
+        "state": state | changes.pop("state", {}),
+        "origin": {"languages": ["en", "zh"]} | changes.pop("origin", {}),
+        "train": {"dropped": dropped} | changes.pop("train", {}),
+        "figures": ("score_by_length", "learning_curves"),
+    }
+    return make_run(folder, **own | changes)

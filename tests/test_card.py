@@ -11,7 +11,7 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard, metadata_load
 from huggingface_hub.repocard_data import eval_results_to_model_index, model_index_to_eval_results
-from made_run import CONFIG, MULTI, REGRESSION, make_run, split_checks
+from made_run import CONFIG, MULTI, REGRESSION, make_run, make_translation_run, split_checks
 from markdown_it import MarkdownIt
 
 from hf_kit.card import write_card
@@ -514,3 +514,149 @@ def test_the_recipe_in_the_card_can_be_read(tmp_path):
 def test_split_checks_of_the_helper_are_those_of_the_kit(made_once):
     results = json.loads((made_once / "run" / "results.json").read_text())
     assert set(results["data_checks"]["splits"]["train"]) == set(split_checks(1, {}))
+
+
+WRITER = {
+    "passed": True,
+    "checks": PROOF["checks"],
+    "usage": "from transformers import AutoModelForSeq2SeqLM, AutoTokenizer\n\n"
+    'model = AutoModelForSeq2SeqLM.from_pretrained("REPO")\n'
+    'tokenizer = AutoTokenizer.from_pretrained("REPO")\n'
+    "inputs = tokenizer('Where is it?', truncation=True, return_tensors=\"pt\")\n"
+    "answer = tokenizer.decode(model.generate(**inputs)[0], skip_special_tokens=True)\n",
+    "usage_output": "它在哪里？",
+    "files": {"model.safetensors": "ab" * 32},
+    "seconds": 7.1,
+}
+
+
+def test_a_translators_card_says_from_what_to_what_and_how_it_was_scored(tmp_path):
+    card = write_card(make_translation_run(tmp_path / "run"), "me/en-zh")
+    data = ModelCard(card).data.to_dict()
+    assert (data["pipeline_tag"], data["language"], data["tags"]) == ("translation", ["en", "zh"], ["hf_kit"])
+    metrics = data["model-index"][0]["results"][0]["metrics"]
+    assert [(m["type"], m["name"], m["value"]) for m in metrics] == [
+        ("sacrebleu", "BLEU", 28.34),
+        ("chrf", "chrF", 25.61),
+        ("ter", "TER", 61.27),
+    ]
+    top = text_of(card).split("\n## ")[0]
+    assert "A Marian model of 1 million parameters, trained from nothing on messages.csv" in top
+    assert "It translates a text from English to Chinese." in top
+    assert "| 1,000 test rows | BLEU | chrF | TER |" in top
+    assert "| **this model** | **28.3** | **25.6** | **61.3** |" in top
+    assert "its BLEU is 28.3; the source as it is 0.2 and translation of the nearest training sentence 9.3." in top
+    tables = _Tables()
+    tables.feed(html_of(card))
+    assert ["BLEU", "higher", "nrefs:1|tok:zh|version:2.6.0"] in [row for table in tables.tables for row in table]
+    assert ["TER", "lower", "nrefs:1|asian:yes"] in [row for table in tables.tables for row in table]
+    assert "(<figures/score_by_length.png>)" in card and "Quality by length of the source" in card
+
+
+def test_less_ter_is_better(tmp_path):
+    baselines = {"copy_source": {"test": {"ter": 61.0}}, "nearest_training_sentence": {"test": {"ter": 62.0}}}
+    card = write_card(make_translation_run(tmp_path / "run", metric="ter", results={"baselines": baselines}), "me/x")
+    assert "On 1,000 test rows, the source as it is (61.0) does as well or better in TER than this model (61.3)" in card
+    assert "| **this model** | 61.3 | **28.3** |" in card
+
+
+def test_a_translators_limits_and_data_speak_of_pairs(tmp_path):
+    card = write_card(make_translation_run(tmp_path / "run"), "me/x")
+    said = section(card, "Limits")
+    for words in (
+        "7,953 training pairs are few for a translator",
+        "What it does not know it invents",
+        "It reads 256 tokens of a text and writes 128 at the most; the texts that it was trained on have 20 on average",
+        "from English to Chinese only, not back",
+        "a part of the same data",
+        "texts made to mislead it",
+    ):
+        assert words in said, words
+    assert "label" not in said and "a good one in other words scores low" in said
+    said = section(card, "Training data")
+    assert "| left out: source above 256 tokens | 40 (0.5%) |  |  |" in said and "times the other | 7 (0.1%) |" in said
+    assert "above 128" not in said and "two different labels" not in said
+    assert "taken from the training rows at random, equal sources kept together" in said
+    base = LICENSED | {"id": "Helsinki-NLP/opus-mt-en-zh"}
+    said = section(write_card(make_translation_run(tmp_path / "tuned", base=base), "me/x"), "Limits")
+    assert "what its base knows of others was not scored" in said and "few" not in said
+
+
+def test_a_translators_settings_are_told(tmp_path):
+    training = json.loads((make_translation_run(tmp_path / "one") / "results.json").read_text())["training"]
+    folder = make_translation_run(
+        tmp_path / "run",
+        results={"training": training | {"averaged_steps": [80, 90, 100]}},
+        recipe={"label_smoothing_factor": 0.1},
+        state={"prefix": "translate English to Chinese: "},
+    )
+    said = section(write_card(folder, "me/x"), "Training")
+    for line in (
+        "| epochs | 4 (100 steps, of which the average of steps 80, 90 and 100 was kept) |",
+        "| best model chosen by | validation BLEU |",
+        "| label smoothing | 0.1 |",
+        "| longest source | 256 tokens |",
+        "| longest translation | 128 tokens |",
+        "| before every source | translate English to Chinese: |",
+        "| beams | 4 |",
+    ):
+        assert line in said, line
+
+
+def test_a_translators_examples_stand_beside_what_it_writes_and_none_looks_personal(tmp_path):
+    pairs = [
+        ("Where is it?", "它在哪里？"),
+        ("Call me at home", "请拨打 0770 900 1234"),
+        ("Write to a@b.example", "请写信"),
+        ("A | b is fine", "很好 | 是的"),
+    ]
+    rows = [{"inputs": {"text": text}, "written": {"ids": [1], "text": said}} for text, said in pairs]
+    card = write_card(make_translation_run(tmp_path / "run", rows=rows), "me/x")
+    assert ModelCard(card).data.to_dict()["widget"] == [{"text": "Where is it?"}, {"text": "A | b is fine"}]
+    assert "Some validation rows, and what it makes of them:" in card
+    assert "| text | what it writes |" in card and "| Where is it? | 它在哪里？ |" in card
+    assert "| A &#124; b is fine | 很好 &#124; 是的 |" in card
+    assert "0770" not in card and "b.example" not in card
+
+
+def test_a_translators_lines_are_the_proofs_or_plain_ones(tmp_path):
+    card = write_card(make_translation_run(tmp_path / "run", proof=WRITER), "me/x")
+    assert "tokenizer('Where is it?', truncation=True" in card and "skip_special_tokens=True)\n# 它在哪里？\n" in card
+    assert 'from_pretrained("me/x")' in card and "REPO" not in card
+    state = {"prefix": "translate English to Chinese: "}
+    card = write_card(make_translation_run(tmp_path / "plain", state=state), None)
+    assert "tokenizer('translate English to Chinese: a text of yours', truncation=True" in card
+    assert "Every text needs translate English to Chinese: before it" in card and "print(answer)" in card
+    assert "hf-kit train --task translation --model_name_or_path OWNER/NAME --train_file more.csv" in card
+
+
+@pytest.mark.parametrize("change", [{"usage_output": "电话 0770 900 1234"}, {"usage": "Where is it?"}])
+def test_a_translators_example_that_looks_personal_is_replaced_in_the_proofs_lines(tmp_path, change):
+    usage = WRITER["usage"].replace(change.get("usage", "never"), "Ring me on 07712 345678")
+    proof = WRITER | change | {"usage": usage}
+    card = write_card(make_translation_run(tmp_path / "run", proof=proof), "me/x")
+    assert "inputs = tokenizer('a text of yours', truncation=True, return_tensors='pt')\nanswer = " in card
+    assert "on another text" in card and "0770" not in card and "07712" not in card
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"model_type": "hf_kit_lstm_seq2seq"}, "An LSTM encoder-decoder with attention of"),
+        ({"architectures": ["M2M100ForConditionalGeneration"]}, "An M2M100 model of"),
+        ({"architectures": ["MBartForConditionalGeneration"]}, "An MBart model of"),
+        ({"architectures": ["T5ForConditionalGeneration"]}, "A T5 model of"),
+        ({"architectures": ["BartForConditionalGeneration"]}, "A Bart model of"),
+    ],
+)
+def test_a_translator_is_called_by_its_architecture(tmp_path, config, said):
+    folder = make_translation_run(tmp_path / "run", config=config, origin={"languages": ["de", "swh"]})
+    card = write_card(folder, "me/x")
+    assert said in card and "from German to *swh*." in card
+    unknown = write_card(make_translation_run(tmp_path / "unknown", origin={"languages": []}), "me/x")
+    assert "It translates a text into another language." in unknown
+
+
+def test_the_pipeline_is_that_of_the_runs_task_whatever_the_architecture(tmp_path):
+    folder = make_run(tmp_path / "run", config={"model_type": "marian", "architectures": ["MarianForWhatever"]})
+    assert ModelCard(write_card(folder, "me/x")).data.pipeline_tag == "text-classification"

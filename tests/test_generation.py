@@ -6,7 +6,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 from translators import SOURCES, write_translator
 
 from hf_kit import generation
-from hf_kit.generation import generate
+from hf_kit.generation import cut_rows, generate, longest_quick
 from hf_kit.token_loss import IGNORED
 
 SOME = sorted(SOURCES[:9], key=len, reverse=True)  # as batches come: the longest first
@@ -85,3 +85,17 @@ def test_other_entries_are_left_out_and_options_count(asked):
         assert torch.equal(generate(model, batch), greedy)
     finally:
         model.generation_config.num_beams, model.generation_config.early_stopping = 3, True
+
+
+def test_a_quick_evaluation_writes_little_and_the_same_in_any_batch(asked):
+    model, batch = asked
+    model.generation_config.eos_token_id = None  # it never ends
+    own = longest_quick(batch["attention_mask"])
+    together = cut_rows(generate(model, batch, num_beams=1, max_length=int(own.max()) + 2), own)
+    assert [len(row) for row in rows(together)] == own.tolist()
+    for i in range(len(SOME)):
+        width = int(batch["attention_mask"][i].sum())
+        alone = {name: value[i : i + 1, :width] for name, value in batch.items()}
+        limit = longest_quick(alone["attention_mask"])
+        written = cut_rows(generate(model, alone, num_beams=1, max_length=int(limit.max()) + 2), limit)
+        assert rows(written) == rows(together[i : i + 1])

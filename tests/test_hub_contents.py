@@ -43,12 +43,30 @@ def test_only_what_is_on_the_list_is_published(tmp_path):
         "training_args.bin",
         "predictions_test.jsonl",
         "proof_rows.jsonl",
+        "samples_test.jsonl",
         "notes.txt",
         ".env",
     ):
         (folder / name).write_text("x")
     write(folder, {"checkpoint-5/model.safetensors": "x", "modeling_evil.py": "x"})
     assert set(model_files(folder)) == WHOLE
+
+
+def test_a_translators_tokenizer_and_how_it_writes_are_published(tmp_path):
+    files = set(
+        "generation_config.json source.spm target.spm sentencepiece.bpe.model spiece.model vocab.json "
+        "target_vocab.json".split()
+    )
+    folder = model(tmp_path / "run")
+    for name in files:
+        (folder / name).write_text("{}")
+    assert set(model_files(folder)) == WHOLE | files
+
+
+def test_an_adapter_goes_with_how_its_model_writes(adapter, tmp_path):
+    write(adapter, {"merged/generation_config.json": {"num_beams": 3, "_name_or_path": "/home/a/b"}})
+    staged = stage(model_files(adapter), tmp_path / "staged")
+    assert json.loads((staged / "generation_config.json").read_text()) == {"num_beams": 3}
 
 
 def test_configurations_lose_what_is_of_this_machine(tmp_path):

@@ -130,6 +130,13 @@ def test_a_users_name_may_be_a_word_of_the_data(folder, monkeypatch):
     assert disclosures(folder) == []
 
 
+def test_the_path_of_what_a_foreign_vocabulary_was_learned_from_is_no_secret(folder):
+    (folder / "source.spm").write_bytes(b"\x0a\x20/scratch/project_1/opus/train.src\x12")
+    assert disclosures(folder) == []
+    (folder / "source.spm").write_bytes(b"\x0a" + PLANTED["GitHub token"].encode())
+    assert disclosures(folder) == ["source.spm holds a GitHub token (line 2)"]
+
+
 def test_the_place_is_named(folder):
     in_the_card(folder, PLANTED["GitHub token"])
     assert disclosures(folder) == ["README.md holds a GitHub token (line 3)"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 from hub_server import HubServer, connect, environment
+from huggingface_hub import ModelCard
 from PIL import Image
-from tiny import FAMILIES, IMAGE_FAMILIES, reviews, write_csv
+from tiny import FAMILIES, IMAGE_FAMILIES, MARIAN, pairs, reviews, write_csv
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from hf_kit.cli import main
@@ -20,13 +22,15 @@ TEXTS = ["a lovely film", "the rude waiter and the cold room on the very slow bo
 QUICK = ("--baselines=False", "--disable_tqdm=True", "--max_steps=1", "--max_length=32", "--vocab_size=200")
 FAST = ("hf_kit_lstm", "bert")
 # What a stranger does: no kit, the network of this machine alone.
-STRANGER = """
+NO_KIT = """
 import json, sys
 class NoKit:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] == "hf_kit":
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, NoKit())
+"""
+STRANGER = f"""{NO_KIT}
 import numpy as np
 import torch
 exec(sys.argv[1].replace("REPO", sys.argv[2]))
@@ -34,7 +38,7 @@ model = getattr(classify, "model")
 texts = json.loads(sys.argv[3])
 with torch.inference_mode():
     logits = model(**classify.tokenizer(texts, padding=True, truncation=True, return_tensors="pt")).logits
-print(json.dumps({"logits": logits.tolist(), "answer": answer[0]["label"]}))
+print(json.dumps({{"logits": logits.tolist(), "answer": answer[0]["label"]}}))
 """
 
 
@@ -157,3 +161,72 @@ def test_images_there_and_back(family, hub, capsys):
     assert "adapter_model.safetensors" in hub.files("me/lora")
     assert json.loads(hub.files("me/lora")["proof.json"])["passed"]
     assert main(["predict", "me/lora", "photo.png"]) == 0
+
+
+SOURCES = ["two red dog.", "one house.", "five"]
+WRITERS = {"marian": MARIAN, "hf_kit_lstm_seq2seq": {"embedding_dim": 16, "hidden_dim": 16}}
+PAIRS = ("--task=translation", "--train_file=pairs.csv", "--baselines=False", "--disable_tqdm=True", "--max_steps=2")
+# A length and a number of beams that are no default, nor those of the base: what is pushed must say them.
+OWN_WAY = ("--generation_max_length=9", "--generation_num_beams=3")
+
+
+def translated(name: str, capsys) -> list[str]:
+    capsys.readouterr()
+    assert main(["predict", name, *SOURCES, "--json", "--bf16=False"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    return [json.loads(line)["translation"] for line in lines]
+
+
+def push_a_translator_and_its_adapter(family: str) -> None:
+    write_csv(Path("pairs.csv"), pairs(60), ("en", "zh"))
+    fresh = (f"--model_type={family}", f"--config_overrides={json.dumps(WRITERS[family])}", "--vocab_size=80")
+    push = ("--push_to_hub", *PAIRS)
+    base = ("--output_dir=base", "--hub_model_id=me/base", "--generation_max_length=13")
+    assert main(["train", *fresh, *push, *base]) == 0
+    lora = ("--model_name_or_path=me/base", "--use_peft", "--lora_r=4", "--output_dir=lora", "--hub_model_id=me/lora")
+    assert main(["train", *lora, *push, *OWN_WAY]) == 0
+
+
+@pytest.mark.parametrize("family", ["marian", pytest.param("hf_kit_lstm_seq2seq", marks=pytest.mark.slow)])
+def test_translators_there_and_back(family, hub, capsys):
+    push_a_translator_and_its_adapter(family)
+    whole = {"model.safetensors", "config.json", "generation_config.json", "tokenizer.json"}
+    adapter = {"adapter_model.safetensors", "adapter_config.json", "config/config.json"}
+    for repo in ("me/base", "me/lora"):
+        there = set(hub.files(repo))
+        assert "figures/score_by_length.png" in there
+        assert not any("samples" in name or "rows" in name or "predictions" in name for name in there), there
+        if repo == "me/lora" and family == "marian":
+            assert adapter | {"generation_config.json", "tokenizer.json"} <= there and not {"config.json"} & there
+        else:  # a model of ours goes up merged
+            assert whole <= there and not adapter & there
+        writes = json.loads(hub.files(repo)["generation_config.json"])
+        assert (writes["max_length"], writes["num_beams"]) == ((14, 4) if repo == "me/base" else (10, 3))
+    assert translated("me/base", capsys) == translated("base", capsys)
+    assert translated("me/lora", capsys) == translated("lora", capsys)
+    assert main(["push", "lora", "me/merged", "--merge_lora"]) == 0
+    assert translated("me/merged", capsys) == translated("lora", capsys)
+
+
+@pytest.mark.proof
+@pytest.mark.slow
+@pytest.mark.parametrize("family", WRITERS)
+def test_a_stranger_runs_the_lines_of_a_translators_card(family, hub, tmp_path):
+    push_a_translator_and_its_adapter(family)
+    for repo in ("me/base", "me/lora"):
+        assert json.loads(hub.files(repo)["proof.json"])["passed"]
+        card = hub.files(repo)["README.md"].decode()
+        metadata = ModelCard(card).data
+        assert metadata.pipeline_tag == "translation" and metadata.language == ["en", "zh"]
+        (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+        plain = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PYTHON"))}
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", f"{NO_KIT}\n{code}\nprint(answer)"],
+            capture_output=True,
+            text=True,
+            env=plain | environment(hub, token=None, cache=tmp_path / "cache"),
+            cwd=tmp_path,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert f"# {done.stdout.splitlines()[-1]}" in code

@@ -123,9 +123,26 @@ def test_both_texts_of_a_pair_are_read_and_images_have_none():
     assert described({}, splits={"train": Dataset.from_dict({"image": [b"x"]})}, state={})["languages"] == []
 
 
+@pytest.mark.parametrize(
+    ("sides", "named", "languages"),
+    [
+        ((ENGLISH, CHINESE), ("en_XX", "zho_Hans"), ["en", "zh"]),
+        ((CHINESE, ENGLISH), (None, None), ["zh", "en"]),  # source first
+        ((["Комната была чистой."], CHINESE), ("ru", None), ["ru", "zh"]),
+        ((["Комната была чистой."], CHINESE), (None, "zh"), []),
+        ((["Das Zimmer war sauber."], ["La chambre était propre."]), ("de", "fr"), ["de", "fr"]),
+    ],
+)
+def test_a_translators_languages_are_the_named_ones_or_clear_from_each_side(sides, named, languages):
+    number = min(map(len, sides))
+    train = Dataset.from_dict({"a": sides[0][:number], "labels": sides[1][:number]})
+    state = {"columns": {"source": "a", "target": "b"}, "source_lang": named[0], "target_lang": named[1]}
+    assert described({}, splits={"train": train}, state=state)["languages"] == languages
+
+
 def test_the_rows_of_a_large_set_are_sampled_from_all_over_it():
     train = rows(ENGLISH[:1] * 30_000 + CHINESE[:1] * 30_000)
-    texts = origin._texts(train, STATE)
+    texts = origin._texts(train, ["text"])
     assert 2000 <= len(texts) <= 2100 and {texts[0], texts[-1]} == {ENGLISH[0], CHINESE[0]}
 
 

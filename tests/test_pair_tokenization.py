@@ -41,7 +41,7 @@ def test_both_sides_are_what_the_tokenizer_gives_and_are_cut_inside_their_frame(
         own = tokenizer(source, truncation=True, max_length=12)["input_ids"]
         other = tokenizer(text_target=target, truncation=True, max_length=9)["input_ids"]
         assert (rows[i]["input_ids"], rows[i]["labels"]) == (own, other)
-        assert (rows[i]["target_length"], rows[i]["length"]) == (len(other), len(own) + len(other))
+        assert (rows[i]["target_length"], rows[i]["length"]) == (len(other), len(own))
     # What stands around a short target stands around the one that was cut.
     short, long = rows[0]["labels"], rows[LONG]["labels"]
     empty = tokenizer(text_target="")["input_ids"]

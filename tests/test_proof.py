@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -63,8 +64,11 @@ def ask_for(line: str):
     return change
 
 
-def test_a_whole_model_is_proven_and_only_its_very_files(staged):
+def test_a_whole_model_is_proven_and_only_its_very_files(staged, monkeypatch):
+    run, ended = subprocess.run, []
+    monkeypatch.setattr(subprocess, "run", lambda *words, **options: ended.append(run(*words, **options)) or ended[-1])
     proof = proof_of(staged)
+    assert ended[0].stdout == ""  # nobody was asked whether to run the folder's code
     assert proof["passed"], failure(proof)
     names = [check["name"] for check in proof["checks"]]
     assert names == [

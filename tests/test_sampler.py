@@ -95,6 +95,47 @@ def test_token_budgets_give_every_row_once_and_the_same_sizes_in_every_epoch():
     assert abs(np.corrcoef(sizes[:-1], sizes[1:])[0, 1]) < 0.3  # not from long to short
 
 
+# Sentences of a few English and Chinese tokens: alike, but not the same.
+SHORT = np.random.default_rng(1).integers(3, 20, 4000)
+BOTH = np.stack([SHORT, np.maximum(1, SHORT + np.random.default_rng(2).integers(-4, 5, 4000))], axis=1)
+
+
+def waste(batches: list) -> float:
+    """The share of padding where each side of a batch is as long as its longest."""
+    positions = sum(len(rows) * BOTH[rows].max(0).sum() for rows in batches)
+    return 1 - BOTH.sum() / positions
+
+
+def test_both_sides_of_pairs_are_of_nearly_equal_length():
+    for epoch in (0, 1):
+        order = bucketed_order(BOTH, 16, seed=0, epoch=epoch)
+        assert sorted(order) == list(range(len(BOTH)))
+    cut = [order[i : i + 16] for i in range(0, len(order), 16)]
+    by_sum = bucketed_order(BOTH.sum(1), 16, seed=0, epoch=1)
+    assert waste(cut) < 0.7 * waste([by_sum[i : i + 16] for i in range(0, len(by_sum), 16)])
+    assert padding_share(BOTH, order, 16) == pytest.approx(waste(cut))
+
+
+def test_a_token_budget_counts_both_sides():
+    batches = TokenBudgetBatches(BOTH, 2000, seed=0, multiple=3)
+    sizes = []
+    for epoch in (0, 1):
+        batches.set_epoch(epoch)
+        found = list(batches)
+        assert sorted(chain.from_iterable(found)) == list(range(len(BOTH)))
+        assert all(len(rows) * BOTH[rows].max(0).sum() <= 2000 for rows in found)
+        sizes.append(sorted(map(len, found)))
+    assert sizes[0] == sizes[1] and len(found) % 3 == 0
+    assert waste(found) < waste(list(TokenBudgetBatches(BOTH.sum(1), 2000, seed=0)))
+
+
+def test_the_longest_pairs_are_evaluated_first():
+    order = LongestFirstSampler(BOTH).order
+    assert sorted(order) == list(range(len(BOTH)))
+    assert (np.diff(BOTH[order][:, 0]) <= 0).all()
+    assert [list(BOTH[i]) for i in order] == sorted(BOTH.tolist(), reverse=True)
+
+
 def test_processes_get_equally_many_batches():
     for processes in (2, 3, 7):
         batches = TokenBudgetBatches(LENGTHS, 2000, seed=0, multiple=processes)

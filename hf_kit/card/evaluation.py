@@ -3,17 +3,19 @@
 from hf_kit.card.escaping import shown
 from hf_kit.card.facts import MULTI, Facts
 from hf_kit.card.markdown import LONG, folded, joined, table
-from hf_kit.card.scores import number
+from hf_kit.card.scores import metric_name, number, score
 
 PICTURES = {
     "confusion_matrix": "Confusion matrix",
     "predicted_against_true": "Predicted against true numbers",
+    "score_by_length": "Quality by length of the source",
     "learning_curves": "Learning curves",
 }
 
 
 def evaluation(facts: Facts) -> str | None:
-    parts = joined(_seeds(facts), _per_label(facts), _pictures(sorted(facts.figures, key=_place)))
+    parts = (_seeds(facts), _signatures(facts), _per_label(facts), _pictures(sorted(facts.figures, key=_place)))
+    parts = joined(*parts)
     return f"## Evaluation\n\n{parts}" if parts else None
 
 
@@ -65,7 +67,7 @@ def _seeds(facts: Facts) -> str | None:
         return None
     split, metric = facts.split, facts.metric
     scores = [
-        f"seed {seed} {number(run[split][metric])}"
+        f"seed {seed} {score(metric, run[split][metric])}"
         for seed, run in seeds["runs"].items()
         if metric in run.get(split, {})
     ]
@@ -73,4 +75,20 @@ def _seeds(facts: Facts) -> str | None:
     return (
         f"Trained {len(seeds['runs'])} times, with other random numbers only: {', '.join(scores)}. Kept is seed "
         f"{seeds['best']}, {kept}."
+    )
+
+
+def _signatures(facts: Facts) -> str | None:
+    """Without them no score of translations can be held against another one (Post 2018, aclanthology.org/W18-6319)."""
+    signatures = facts.results.get("signatures")
+    if not signatures:
+        return None
+    lower = facts.task.lower_is_better
+    rows = [
+        [metric_name(name), "lower" if name in lower else "higher", shown(signature, 200)]
+        for name, signature in signatures.items()
+    ]
+    return joined(
+        "The scores are sacrebleu's, from 0 to 100 (TER may pass it). Only those of the same signature compare:",
+        table(["score", "better", "signature"], rows, left=(0, 1, 2)),
     )

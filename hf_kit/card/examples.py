@@ -1,4 +1,7 @@
-"""A few short validation rows to show: of different labels and scripts, none that looks personal."""
+"""A few short validation rows to show: of different labels and scripts, none that looks personal.
+
+Beside a row of a translator stands what it writes, held to the same rule: it may have learned a row by heart.
+"""
 
 import re
 from typing import Any
@@ -12,7 +15,10 @@ HAN = re.compile("[\u3400-\u9fff]")
 
 
 def examples(facts: Facts) -> list[tuple[dict[str, str], str | None]]:
-    """At most four rows: their texts, on one line each, and the name of their true label where it is known."""
+    """At most four rows: their texts, on one line each, and the name of their true label where it is known.
+
+    Of a translator the text that it writes.
+    """
     groups: dict[tuple, list] = {}
     for row in facts.rows:
         texts = row.get("inputs", {})
@@ -22,7 +28,13 @@ def examples(facts: Facts) -> list[tuple[dict[str, str], str | None]]:
         if not all(_fit(text) for text in texts.values()):
             continue
         label = _label(row.get("label"), facts)
-        groups.setdefault((label, bool(HAN.search(" ".join(texts.values())))), []).append((texts, label))
+        han = bool(HAN.search(" ".join(texts.values())))
+        answer = label
+        if facts.translates:
+            answer = cleaned(row["written"]["text"])
+            if len(answer) > LONGEST or looks_personal(answer):
+                continue
+        groups.setdefault((label, han), []).append((texts, answer))
     chosen = []
     while groups and len(chosen) < MOST:  # one of each group in turn
         for key in list(groups):

@@ -9,10 +9,9 @@ from typing import Any
 import yaml
 
 from hf_kit.run_folder import FIGURES_OF_ROWS, MERGED, PROOF, PROOF_ROWS, RECIPE, RESULTS, RUN, read_json
+from hf_kit.tasks import find_task
 
 PLACEHOLDER = "OWNER/NAME"  # where nobody has said yet to where the model goes
-# By the end of an architecture's name the Hub's name of its task.
-PIPELINES = {"ForSequenceClassification": "text-classification", "ForImageClassification": "image-classification"}
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
 
 
@@ -22,6 +21,7 @@ class Facts:
 
     Attributes:
         config: of the model; of an adapter that of the merged model.
+        generation: how a model writes; empty for one that does not.
         adapter: PEFT's configuration, None without LoRA.
         recipe: the settings that were not defaults.
         proof: None where none has been made yet.
@@ -34,6 +34,7 @@ class Facts:
     results: dict[str, Any]
     recipe: dict[str, Any]
     config: dict[str, Any]
+    generation: dict[str, Any]
     adapter: dict[str, Any] | None
     proof: dict[str, Any] | None
     rows: list[dict[str, Any]]
@@ -69,14 +70,17 @@ class Facts:
         return bool(self.run["state"].get("columns", {}).get("text_pair"))
 
     @cached_property
-    def pipeline_tag(self) -> str | None:
-        names = self.config.get("architectures") or [""]
-        return next((tag for end, tag in PIPELINES.items() if names[0].endswith(end)), None)
+    def task(self) -> type:
+        return find_task(self.run["task"])
+
+    @cached_property
+    def translates(self) -> bool:
+        return self.task.pipeline_tag == "translation"
 
     @cached_property
     def noun(self) -> str:
         """What is read."""
-        return "image" if self.pipeline_tag == "image-classification" else "text"
+        return "source" if self.translates else self.task.noun
 
     @cached_property
     def as_adapter(self) -> bool:
@@ -125,9 +129,14 @@ def read_facts(folder: Path, repo_id: str | None) -> Facts:
         run=read_json(folder / RUN),
         results=read_json(folder / RESULTS),
         recipe=(yaml.safe_load(recipe.read_text(encoding="utf-8")) if recipe.is_file() else None) or {},
-        config=read_json(folder / "config.json") or read_json(folder / MERGED / "config.json") or {},
+        config=_of_model(folder, "config.json"),
+        generation=_of_model(folder, "generation_config.json"),
         adapter=read_json(folder / "adapter_config.json"),
         proof=read_json(folder / PROOF),
         rows=[json.loads(line) for line in rows.read_text(encoding="utf-8").splitlines()] if rows.is_file() else [],
         figures=[f"figures/{name}" for name in drawn if name not in FIGURES_OF_ROWS],
     )
+
+
+def _of_model(folder: Path, name: str) -> dict[str, Any]:
+    return read_json(folder / name) or read_json(folder / MERGED / name) or {}

@@ -5,22 +5,24 @@ import math
 from hf_kit.card.escaping import shown
 from hf_kit.card.facts import SINGLE, Facts
 from hf_kit.card.markdown import listed
+from hf_kit.card.names import language_name, translation_phrase
 from hf_kit.card.scores import metric_name, number, number_of_rows, verdict
 
 FEW_ROWS, FEW_OF_A_LABEL = 2000, 20
+# Below some hundred thousand pairs older methods translate better (Koehn and Knowles 2017, arXiv:1706.03872).
+FEW_PAIRS = 200_000
 SKEWED = 3  # times as many rows of the largest label as of the smallest
 WEAK = 0.5  # F1
 MANY_UNKNOWN = 0.05
 MOST_NAMED = 5
-LANGUAGES = {"en": "English", "zh": "Chinese"}
 
 
 def limits(facts: Facts) -> str:
-    points = [point for find in (_score, _rows, _labels, _texts) for point in find(facts)]
+    own = _translations if facts.translates else _labels
+    points = [point for find in (_score, _rows, own, _texts) for point in find(facts)]
     points.append(
-        "Nobody has looked at how it treats groups of people, or at what it does with texts made to mislead it."
-        if facts.pipeline_tag != "image-classification"
-        else "Nobody has looked at how it treats groups of people, or at what it does with images made to mislead it."
+        f"Nobody has looked at how it treats groups of people, or at what it does with {facts.task.noun}s made to "
+        "mislead it."
     )
     return "## Limits\n\n" + "\n".join(f"- {point}" for point in points)
 
@@ -56,8 +58,11 @@ def _score(facts: Facts) -> list[str]:
 def _rows(facts: Facts) -> list[str]:
     train, split = facts.checks.get("train", {}), facts.checks.get(facts.split or "", {})
     points = []
-    if train and train["rows"] < FEW_ROWS:
-        points.append(f"{train['rows']:,} training rows are few.")
+    used = train.get("rows", 0) - sum((train.get("dropped") or {}).values())
+    if facts.translates and not facts.base and used < FEW_PAIRS:
+        points.append(f"{used:,} training pairs are few for a translator that is trained from nothing.")
+    elif train and used < FEW_ROWS:
+        points.append(f"{used:,} training rows are few.")
     if split.get("in_train"):
         points.append(
             f"{split['in_train']:,} of the {split['rows']:,} {facts.split} {facts.noun}s are also in train, which "
@@ -95,9 +100,30 @@ def _labels(facts: Facts) -> list[str]:
     return points
 
 
+def _translations(facts: Facts) -> list[str]:
+    """What holds of every translator that learned from pairs, with this one's numbers."""
+    train, state = facts.checks.get("train", {}), facts.run["state"]
+    points = [
+        "What it does not know it invents: a name, a number or a rare word may come out wrong in a sentence that reads "
+        "well, and nothing in the answer says so. Have a person check what matters.",
+        "The scores compare words and letters with one translation each: a good one in other words scores low, and a "
+        "wrong number costs little.",
+    ]
+    seen = ""
+    if train.get("read"):
+        seen = f"; the texts that it was trained on have {train['tokens'] / train['read']:.0f} on average"
+    points.append(
+        f"It reads {state['max_source_length']:,} tokens of a text and writes {state['max_target_length']:,} at the "
+        f"most{seen}. Give it a long text sentence by sentence."
+    )
+    others = "; what its base knows of others was not scored" if facts.base else ""
+    points.append(f"It was trained to translate {translation_phrase(facts)} only, not back{others}.")
+    return points
+
+
 def _texts(facts: Facts) -> list[str]:
     train, points = facts.checks.get("train", {}), []
-    if train.get("cut"):
+    if train.get("cut") and not facts.translates:  # which is trained on none
         points.append(
             f"{train['cut'] / train['read']:.1%} of the training texts were longer than "
             f"{facts.run['state']['max_length']:,} tokens and were cut; of longer texts it has seen a part."
@@ -105,6 +131,6 @@ def _texts(facts: Facts) -> list[str]:
     if train.get("tokens") and (train.get("unknown") or 0) > MANY_UNKNOWN * train["tokens"]:
         points.append(f"{train['unknown'] / train['tokens']:.1%} of the training tokens are unknown to its tokenizer.")
     languages = facts.origin.get("languages", [])
-    if languages:
-        points.append(f"It was trained on {listed([LANGUAGES[code] for code in languages])} only.")
+    if languages and not facts.translates:
+        points.append(f"It was trained on {listed([language_name(code) for code in languages])} only.")
     return points

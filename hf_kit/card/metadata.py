@@ -16,7 +16,7 @@ from hf_kit.card.examples import examples
 from hf_kit.card.facts import MULTI, REGRESSION, Facts
 from hf_kit.card.licenses import license_of
 from hf_kit.card.names import data_name, title
-from hf_kit.card.scores import METRICS, headline, metric_name, number_of_rows
+from hf_kit.card.scores import METRICS, PERCENT, headline, metric_name, number_of_rows
 
 ORDER = (
     "language license license_name license_link library_name pipeline_tag tags datasets base_model "
@@ -32,7 +32,7 @@ def metadata(facts: Facts) -> str:
         language=facts.origin.get("languages") or None,
         **license_of(facts.base),
         library_name="peft" if facts.as_adapter else "transformers",
-        pipeline_tag=facts.pipeline_tag,
+        pipeline_tag=facts.task.pipeline_tag,
         tags=_tags(facts),
         datasets=[facts.data["id"]] if "id" in facts.data else None,
         base_model=facts.base.get("id"),
@@ -77,7 +77,7 @@ def _widget(facts: Facts) -> list[dict[str, str]]:
         return []
     rows = []
     for texts, label in examples(facts):
-        titled = {} if label is None else {"example_title": shortened(cleaned(label), 40)}
+        titled = {} if label is None or facts.translates else {"example_title": shortened(cleaned(label), 40)}
         rows.append({"text": texts["text"]} | titled)
     return rows
 
@@ -85,7 +85,7 @@ def _widget(facts: Facts) -> list[dict[str, str]]:
 def _results(facts: Facts) -> list[EvalResult]:
     """Those of the model that is published, not the mean of its seeds."""
     split = facts.split
-    if split is None or facts.pipeline_tag is None:
+    if split is None:
         return []
     out = _of_rows(facts, facts.results[split], number_of_rows(facts, split), "")
     clean = facts.results.get("clean", {})
@@ -101,8 +101,8 @@ def _of_rows(facts: Facts, scores: dict[str, float], rows: int, which: str) -> l
     known = [metric for metric in headline(scores, facts.metric) if metric in METRICS]
     return [
         EvalResult(
-            task_type=facts.pipeline_tag,
-            task_name=facts.pipeline_tag.replace("-", " ").capitalize(),
+            task_type=facts.task.pipeline_tag,
+            task_name=facts.task.pipeline_tag.replace("-", " ").capitalize(),
             dataset_type=data["id"] if on_hub else "unknown",
             dataset_name=cleaned(data_name(facts)) + (f" ({rows:,} rows held out)" if taken else ""),
             dataset_config=data.get("config"),
@@ -110,7 +110,7 @@ def _of_rows(facts: Facts, scores: dict[str, float], rows: int, which: str) -> l
             dataset_revision=data.get("revision"),
             metric_type=METRICS[metric][1],
             metric_name=metric_name(metric) + which,
-            metric_value=round(scores[metric], 4),
+            metric_value=round(scores[metric], 2 if metric in PERCENT else 4),
             verified=False,
         )
         for metric in known

@@ -1,6 +1,9 @@
 """What a card calls the model, its data and its base: plain text for metadata, Markdown for sentences."""
 
+import re
 from urllib.parse import quote
+
+from transformers.models.whisper.tokenization_whisper import LANGUAGES  # code to English name, of a hundred
 
 from hf_kit.card.escaping import shown
 from hf_kit.card.facts import Facts
@@ -14,6 +17,9 @@ SAMPLES = {
     ),
     "image": ("handwritten digits", "the handwritten digits that come with scikit-learn, 8 by 8 pixels each"),
 }
+# What ends the name of a class that writes texts; the beginnings of names, and of those said letter by letter.
+WRITER = re.compile("(?:MTModel|ForConditionalGeneration)$")
+SPOKEN_WITH_A_VOWEL = re.compile("[AEIO]|[FLMNRSX](?![a-z])")
 
 
 def title(facts: Facts) -> str:
@@ -60,7 +66,24 @@ def base_phrase(facts: Facts) -> str | None:
 
 def architecture(facts: Facts) -> str:
     """With its article."""
-    if facts.config.get("model_type") == "hf_kit_lstm":
+    kind = facts.config.get("model_type")
+    if kind == "hf_kit_lstm":
         return "a bidirectional LSTM" if facts.config.get("bidirectional") else "an LSTM"
+    if kind == "hf_kit_lstm_seq2seq":
+        return "an LSTM encoder-decoder with attention"
     name = (facts.config.get("architectures") or ["model"])[0]
-    return f"{'an' if name[0] in 'AEIO' else 'a'} {name}"
+    if facts.translates:
+        name = WRITER.sub(" model", name)
+    return f"{'an' if SPOKEN_WITH_A_VOWEL.match(name) else 'a'} {name}"
+
+
+def language_name(code: str) -> str:
+    """In English, where it is one of the larger languages."""
+    return LANGUAGES[code].title() if code in LANGUAGES else f"*{shown(code)}*"
+
+
+def translation_phrase(facts: Facts) -> str:
+    """From what into what, where both are known."""
+    codes = facts.origin.get("languages", [])
+    names = [language_name(code) for code in codes]
+    return f"from {names[0]} to {names[1]}" if len(names) == 2 else "into another language"

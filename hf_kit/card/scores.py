@@ -21,14 +21,19 @@ METRICS = {
     "mae": ("mean absolute error", "mae"),
     "mse": ("mean squared error", "mse"),
     "r2": ("R²", "r_squared"),
+    "bleu": ("BLEU", "sacrebleu"),
+    "chrf": ("chrF", "chrf"),
+    "ter": ("TER", "ter"),
 }
+PERCENT = {"bleu", "chrf", "ter"}  # from 0 to 100, as sacrebleu gives them
 BASELINES = {
     "majority": "majority class",
     "tfidf_logistic_regression": "TF-IDF + logistic regression",
     "mean": "mean of the training labels",
     "tfidf_ridge": "TF-IDF + ridge regression",
+    "copy_source": "the source as it is",
+    "nearest_training_sentence": "translation of the nearest training sentence",
 }
-LOWER_IS_BETTER = {"mae", "mse", "loss"}
 
 
 def metric_name(metric: str) -> str:
@@ -51,7 +56,7 @@ def better(facts: Facts, metric: str, one: float, other: float) -> bool:
     if metric == facts.metric and facts.setting("greater_is_better") is not None:
         greater = facts.setting("greater_is_better")
     else:
-        greater = metric not in LOWER_IS_BETTER
+        greater = metric not in facts.task.lower_is_better
     return one >= other if greater else one <= other
 
 
@@ -97,12 +102,17 @@ def verdict(facts: Facts) -> Verdict | None:
         rows=number_of_rows(facts, split, clean=clean),
         clean=clean,
         baselines=theirs,
-        winners=sorted(winners, key=lambda name: theirs[name], reverse=metric not in LOWER_IS_BETTER),
+        winners=sorted(winners, key=lambda name: theirs[name], reverse=metric not in facts.task.lower_is_better),
     )
 
 
 def number_of_rows(facts: Facts, split: str, *, clean: bool = False) -> int:
     return facts.results["clean"]["rows"][split] if clean else facts.checks[split]["rows"]
+
+
+def score(metric: str, value: float) -> str:
+    """Three places of a score, one of a percentage."""
+    return f"{value:.1f}" if metric in PERCENT else number(float(value))
 
 
 def number(value: Any) -> str:

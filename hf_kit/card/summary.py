@@ -3,8 +3,8 @@
 from hf_kit.card.escaping import shown
 from hf_kit.card.facts import MULTI, REGRESSION, Facts
 from hf_kit.card.markdown import joined, listed, table
-from hf_kit.card.names import architecture, base_phrase, data_phrase, title
-from hf_kit.card.scores import baseline_name, better, headline, metric_name, number, number_of_rows, verdict
+from hf_kit.card.names import architecture, base_phrase, data_phrase, title, translation_phrase
+from hf_kit.card.scores import baseline_name, better, headline, metric_name, number_of_rows, score, verdict
 
 MOST_NAMED = 8  # labels in a sentence
 CLEAN = "&emsp;the {}clean rows"  # below the line of the same system on all rows
@@ -29,7 +29,9 @@ def _millions(count: int) -> str:
 
 
 def _answer(facts: Facts) -> str:
-    read = {"image-classification": "an image"}.get(facts.pipeline_tag, "a pair of texts" if facts.pairs else "a text")
+    if facts.translates:
+        return f"It translates a text {translation_phrase(facts)}."
+    read = "an image" if facts.noun == "image" else "a pair of texts" if facts.pairs else "a text"
     if facts.problem == REGRESSION:
         bounds = facts.checks.get("train", {}).get("label_range")
         seen = f"; those it was trained on go from {bounds[0]:g} to {bounds[1]:g}" if bounds else ""
@@ -63,7 +65,7 @@ def scores_table(facts: Facts) -> str | None:
         for name, of in ((f"mean ± sd of {len(seeds['runs'])} seeds", seeds), (CLEAN.format(""), clean.get("seeds"))):
             if of and split in of["mean"]:
                 mean, sd = of["mean"][split], of["sd"][split]
-                cells = [f"{number(mean[m])} ± {number(sd[m])}" if m in mean else "" for m in metrics]
+                cells = [f"{score(m, mean[m])} ± {score(m, sd[m])}" if m in mean else "" for m in metrics]
                 rows.append([name, *cells])
     for name, scores in results.get("baselines", {}).items():
         on_clean = clean.get("baselines", {}).get(name, {}).get(split)
@@ -77,18 +79,18 @@ def scores_table(facts: Facts) -> str | None:
 
 
 def _cells(metrics: list[str], scores: dict[str, float]) -> list[str]:
-    return [number(float(scores[m])) if m in scores else "" for m in metrics]
+    return [score(m, scores[m]) if m in scores else "" for m in metrics]
 
 
 def _best(facts: Facts, metrics: list[str], split: str) -> dict[str, str | None]:
     """By metric the baseline that is as good as this model or better; None where there is none."""
     out: dict[str, str | None] = {}
     for metric in metrics:
-        score, out[metric] = facts.results[split][metric], None
+        best, out[metric] = facts.results[split][metric], None
         for name, scores in facts.results.get("baselines", {}).items():
             theirs = scores.get(split, {}).get(metric)
-            if theirs is not None and better(facts, metric, theirs, score):
-                score, out[metric] = theirs, name
+            if theirs is not None and better(facts, metric, theirs, best):
+                best, out[metric] = theirs, name
     return out
 
 
@@ -96,22 +98,20 @@ def verdict_sentence(facts: Facts) -> str:
     found = verdict(facts)
     if found is None:
         return "No labelled rows were kept to score it on: how good it is, nobody has measured."
-    name = metric_name(found.metric)
-    spread = f" ± {number(found.sd)} in the mean of its seeds" if found.sd is not None else ""
+    name, ours = metric_name(found.metric), score(found.metric, found.ours)
+    spread = f" ± {score(found.metric, found.sd)} in the mean of its seeds" if found.sd is not None else ""
     where = f"{found.rows:,} {facts.split} rows" + (f" whose {facts.noun}s are not in train" if found.clean else "")
     flattering = ""
     if facts.split == "validation":
         flattering = " These rows also chose the model, so the score flatters it."
     if not found.baselines:
-        return (
-            f"Its {name} is {number(found.ours)}{spread} on {where}. No simple model was scored beside it.{flattering}"
-        )
+        return f"Its {name} is {ours}{spread} on {where}. No simple model was scored beside it.{flattering}"
     if found.winners:
-        scores = listed([f"{baseline_name(w)} ({number(found.baselines[w])})" for w in found.winners])
+        scores = listed([f"{baseline_name(w)} ({score(found.metric, found.baselines[w])})" for w in found.winners])
         does = "do" if len(found.winners) > 1 else "does"
         return (
             f"**A plain baseline wins.** On {where}, {scores} {does} as well or better in {name} than this model "
-            f"({number(found.ours)}{spread}).{flattering}"
+            f"({ours}{spread}).{flattering}"
         )
-    scores = listed([f"{baseline_name(n)} {number(s)}" for n, s in found.baselines.items()])
-    return f"On {where} its {name} is {number(found.ours)}{spread}; {scores}.{flattering}"
+    scores = listed([f"{baseline_name(n)} {score(found.metric, s)}" for n, s in found.baselines.items()])
+    return f"On {where} its {name} is {ours}{spread}; {scores}.{flattering}"

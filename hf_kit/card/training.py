@@ -5,7 +5,7 @@ from typing import Any
 
 from hf_kit.card.escaping import shown
 from hf_kit.card.facts import Facts
-from hf_kit.card.markdown import joined, table
+from hf_kit.card.markdown import joined, listed, table
 from hf_kit.card.names import base_phrase
 from hf_kit.card.scores import metric_name
 
@@ -34,10 +34,13 @@ def _settings(facts: Facts) -> list[tuple[str, str | None]]:
     steps = batch.get("gradient_accumulation_steps", get("gradient_accumulation_steps")) or 1
     factors = [f"{size:,}" if size else None, f"{steps} accumulated" if steps > 1 else None]
     factors.append(f"{processes} processes" if processes > 1 else None)
-    kept = (
-        f", of which step {done['best_step']:,} was kept" if done.get("best_step") not in (None, done["steps"]) else ""
-    )
+    kept = ""
+    if averaged := done.get("averaged_steps"):
+        kept = f", of which the average of steps {listed([f'{step:,}' for step in averaged])} was kept"
+    elif done.get("best_step") not in (None, done["steps"]):
+        kept = f", of which step {done['best_step']:,} was kept"
     chosen = f"validation {metric_name(facts.metric)}" if done.get("best_step") and facts.metric else None
+    beams = facts.generation.get("num_beams") if facts.translates else None
     trained, total = done["trained_parameters"], done["parameters"]
     budget = get("max_tokens_per_batch")
     return [
@@ -55,6 +58,10 @@ def _settings(facts: Facts) -> list[tuple[str, str | None]]:
         ("label smoothing", _plain(get("label_smoothing_factor"))),
         ("class weights", _plain(state.get("class_weights") and get("class_weights"))),
         ("longest text", f"{state['max_length']:,} tokens, cut {_side(state)}" if state.get("max_length") else None),
+        ("longest source", f"{state['max_source_length']:,} tokens" if facts.translates else None),
+        ("longest translation", f"{state['max_target_length']:,} tokens" if facts.translates else None),
+        ("before every source", shown(state["prefix"]) if state.get("prefix") else None),
+        ("beams", f"{beams:,}" if beams else None),
         ("precision", PRECISIONS.get(facts.run.get("precision"))),
         ("seed", str(facts.results["seed"])),
     ]

@@ -9,7 +9,7 @@ from hf_kit.card.markdown import joined, listed, table
 COUNTED = (
     ("rows without a label", "unlabelled", "rows"),
     ("{}s that cannot be read, left out", "skipped", "rows"),
-    ("empty {}s", "empty", "rows"),
+    ("empty texts", "empty", "rows"),
     ("repeated {}s", "repeated", "rows"),
     ("{}s with two different labels", "two_labels", "rows"),
     ("{}s that are also in train", "in_train", "rows"),
@@ -29,8 +29,9 @@ def _splits(facts: Facts) -> str:
     taken = [split for split in ("validation", "test") if split in facts.checks and facts.held_out(split)]
     said = []
     if taken:
+        how = "at random" if facts.translates else "by label"
         said.append(
-            f"The {listed(taken)} rows were taken from the training rows by label, equal {facts.noun}s kept together."
+            f"The {listed(taken)} rows were taken from the training rows {how}, equal {facts.noun}s kept together."
         )
     if facts.setting("drop_leaks"):
         said.append(f"Training rows whose {facts.noun} is also in validation or test were left out.")
@@ -45,14 +46,34 @@ def _checks_table(facts: Facts) -> str:
         rows.append(["labels from, to", *("{:g}, {:g}".format(*r) if r else "" for r in ranges)])
     clean = []
     for named, count, whole in COUNTED:
+        if count == "two_labels" and facts.translates:
+            continue
         name = named.format(facts.noun)
         counts = [split.get(count) for split in splits.values()]
         if any(counts):
             rows.append([name, *(_share(split.get(count), split.get(whole)) for split in splits.values())])
         elif any(value is not None for value in counts) and count not in ("unlabelled", "skipped", "cut", "unknown"):
             clean.append(name)
+    for reason, name in _left_out(facts).items():
+        counts = [(split.get("dropped") or {}).get(reason) for split in splits.values()]
+        if any(counts):
+            shares = zip(counts, splits.values(), strict=True)
+            rows.append([name, *(_share(count, split["rows"]) for count, split in shares)])
     none = f"Looked for and not found: {listed(clean)}." if clean else None
     return joined(table(["", *splits], rows), none)
+
+
+def _left_out(facts: Facts) -> dict[str, str]:
+    """Why pairs are not trained on, as the checks and as the card name it."""
+    if not facts.translates:
+        return {}
+    state, ratio = facts.run["state"], facts.setting("max_length_ratio")
+    return {
+        "empty": "left out: a side is empty",
+        "source too long": f"left out: source above {state['max_source_length']:,} tokens",
+        "target too long": f"left out: translation above {state['max_target_length']:,} tokens",
+        "length ratio": f"left out: one side more than {ratio or 0:g} times the other",
+    }
 
 
 def _share(count: int | None, whole: int | None) -> str:
@@ -67,6 +88,8 @@ def _examples(facts: Facts) -> str | None:
         return None
     columns = ["text", "second text"][: len(found[0][0])]
     labelled = all(label is not None for _, label in found)
+    answer, said = ("what it writes", ", and what it makes of them") if facts.translates else ("label", "")
     rows = [[*texts.values(), *([label] if labelled else [])] for texts, label in found]
     rows = [[shown(cell, 200) for cell in row] for row in rows]
-    return "Some validation rows:\n\n" + table(columns + ["label"] * labelled, rows, left=range(len(columns) + 1))
+    shape = table(columns + [answer] * labelled, rows, left=range(len(columns) + 1))
+    return f"Some validation rows{said}:\n\n{shape}"

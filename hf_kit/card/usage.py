@@ -3,10 +3,11 @@
 import ast
 import re
 
-from hf_kit.card.escaping import cleaned, shortened
+from hf_kit.card.escaping import cleaned, shortened, shown
 from hf_kit.card.facts import MULTI, Facts
 from hf_kit.card.markdown import fenced, joined
 from hf_kit.card.personal import looks_personal
+from hf_kit.usage import writer_usage
 
 REPO = re.compile(r"(?<=[\"'])REPO(?=[\"'])")  # where the repository's name goes in the proof's lines
 LONG_NUMBER = re.compile(r"\d+\.\d{4,}(?:e-?\d+)?")
@@ -22,7 +23,14 @@ def usage(facts: Facts) -> str | None:
     if facts.repo_id is None:
         placeholder = f"`{facts.repo}` stands for the repository that it is pushed to; the folder itself does as well."
     return joined(
-        "## Use", fenced(code, "python"), said, placeholder, _own_code(facts), _thresholds(facts), _cut(facts)
+        "## Use",
+        fenced(code, "python"),
+        said,
+        placeholder,
+        _own_code(facts),
+        _thresholds(facts),
+        _prefix(facts),
+        _cut(facts),
     )
 
 
@@ -33,10 +41,13 @@ def _proven(facts: Facts) -> tuple[str, str] | None:
     if not proof.get("passed") or not code:
         return None
     code = REPO.sub(facts.repo, code)
-    if looks_personal(code.rpartition("\n")[2]):
-        return _with_another_example(code), f"{RUN}, on another text."
+    example = _statement_of_example(code)
+    if looks_personal(ast.unparse(example)) or (facts.translates and looks_personal(str(output))):
+        return _with_another_example(code, example), f"{RUN}, on another text."
     if output is not None:
-        said = LONG_NUMBER.sub(lambda found: f"{float(found[0]):.3f}", REPO.sub(facts.repo, str(output)))
+        said = str(output)
+        if not facts.translates:
+            said = LONG_NUMBER.sub(lambda found: f"{float(found[0]):.3f}", REPO.sub(facts.repo, said))
         code += f"\n# {shortened(cleaned(said), 110)}"
     return code, f"{RUN}."
 
@@ -51,21 +62,38 @@ class _Example(ast.NodeTransformer):
         return ast.Dict(node.keys, [self.visit(value) for value in node.values])
 
 
-def _with_another_example(code: str) -> str:
-    last = ast.parse(code).body[-1]
-    before = code.splitlines()[: last.lineno - 1]
-    return "\n".join([*before, ast.unparse(ast.fix_missing_locations(_Example().visit(last)))])
+def _statement_of_example(code: str) -> ast.Assign:
+    """Where the input stands: in the first argument of the pipeline, or of the tokenizer."""
+    return next(
+        line
+        for line in ast.parse(code).body
+        if isinstance(line, ast.Assign)
+        and isinstance(line.value, ast.Call)
+        and isinstance(line.value.func, ast.Name)
+        and line.value.func.id in ("classify", "tokenizer")
+    )
+
+
+def _with_another_example(code: str, example: ast.Assign) -> str:
+    example.value.args[0] = _Example().visit(example.value.args[0])
+    lines = code.splitlines()
+    lines[example.lineno - 1 : example.end_lineno] = [ast.unparse(ast.fix_missing_locations(example))]
+    return "\n".join(lines)
 
 
 def _plain(facts: Facts) -> str | None:
-    if facts.as_adapter or facts.pipeline_tag is None:
+    if facts.as_adapter:
         return None
+    if facts.translates:
+        example = repr(facts.run["state"]["prefix"] + YOURS)
+        lines = writer_usage(facts.task.auto_class.__name__, example, own_code=facts.own_code, base=None)
+        return REPO.sub(facts.repo, f"{lines}print(answer)")
     trust = ", trust_remote_code=True" if facts.own_code else ""
     text = f'{{"text": "{YOURS}", "text_pair": "another"}}' if facts.pairs else f'"{YOURS}"'
-    given = '"a photo of yours.jpg"' if facts.pipeline_tag == "image-classification" else text
+    given = '"a photo of yours.jpg"' if facts.noun == "image" else text
     return (
         "from transformers import pipeline\n\n"
-        f'classify = pipeline("{facts.pipeline_tag}", model="{facts.repo}"{trust})\n'
+        f'classify = pipeline("{facts.task.pipeline_tag}", model="{facts.repo}"{trust})\n'
         f"print(classify({given}))"
     )
 
@@ -87,6 +115,13 @@ def _thresholds(facts: Facts) -> str | None:
         "`decision_thresholds` in `config.json`, in the order of the labels. `hf-kit predict` uses them; a plain "
         "`pipeline` gives the probabilities (`top_k=None`)."
     )
+
+
+def _prefix(facts: Facts) -> str | None:
+    prefix = facts.run["state"].get("prefix")
+    if not prefix:
+        return None
+    return f"Every text needs {shown(prefix)} before it, as above; `hf-kit predict` puts it there."
 
 
 def _cut(facts: Facts) -> str | None:

@@ -33,8 +33,9 @@ def write_card(folder: Path, repo_id: str | None) -> str:
 def _again(facts: Facts, recipe: str) -> str:
     """How to check the model, train it further and train it anew."""
     rows = "--dataset_name a-folder" if facts.noun == "image" else "--{}_file more.csv"
+    task = "" if facts.run["task"] == "text_classification" else f"--task {facts.run['task']} "  # the default
     commands = [
-        ("train it further", f"train --model_name_or_path {facts.repo} {rows.format('train')}"),
+        ("train it further", f"train {task}--model_name_or_path {facts.repo} {rows.format('train')}"),
         ("score it on rows of yours", f"evaluate {facts.repo} {rows.format('test')}"),
     ]
     if "id" in facts.data and facts.split and not facts.held_out(facts.split):

@@ -30,7 +30,8 @@ class SplitChecks:
         unlabelled: rows with an empty list of labels, where rows have several.
         empty: rows with an empty text.
         repeated: rows beyond the first one of their input.
-        two_labels: rows whose input stands in this split with another label as well.
+        two_labels: rows whose input stands in this split with another label as well; None where rows have no labels,
+            but texts that are wanted.
         in_train, in_validation: rows whose input is there too; None for the split itself and the ones before it.
         skipped: images that cannot be read, and are none of the rows; None for texts.
         dropped: pairs of texts that are not trained on, by the reason; None for other tasks.
@@ -48,7 +49,7 @@ class SplitChecks:
     unlabelled: int
     empty: int | None
     repeated: int
-    two_labels: int
+    two_labels: int | None
     in_train: int | None
     in_validation: int | None
     read: int | None
@@ -126,7 +127,7 @@ def check_split(
         else 0,
         empty=None if empty is None else int(empty.sum()),
         repeated=len(own) - len(np.unique(own)),
-        two_labels=0 if labels is None else int(rows_with_two_labels(own, labels).sum()),
+        two_labels=_two_labels(own, labels, mapping),
         in_train=None if name == "train" else seen["train"],
         in_validation=seen["validation"] if name == "test" else None,
         skipped=skipped,
@@ -134,6 +135,12 @@ def check_split(
         scored=labels is not None if scored is None else scored,
         **tokens,
     )
+
+
+def _two_labels(keys: np.ndarray, labels: np.ndarray | None, mapping: LabelMapping | None) -> int | None:
+    if mapping is None:
+        return None  # of one text there are many translations
+    return 0 if labels is None else int(rows_with_two_labels(keys, labels).sum())
 
 
 def _label_counts(labels: np.ndarray, mapping: LabelMapping) -> dict[str, int]:

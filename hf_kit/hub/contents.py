@@ -66,16 +66,24 @@ def model_files(folder: Path, *, merge_lora: bool = False) -> Files:
         config = (source / "config.json").read_text(encoding="utf-8")
         if json.loads(config).get("model_type") not in own_model_types():
             _must_be_there(folder, [*ADAPTER])
-            return adapter_files(folder, config)
+            writes = source / "generation_config.json"
+            return adapter_files(folder, config, writes.read_text(encoding="utf-8") if writes.is_file() else None)
     files = _matching(source, ("config.json", *WEIGHTS, *PROCESSOR))
     if not any(name.endswith(".safetensors") for name in files):
         raise UserError(f"{source} holds no weights (model.safetensors); restore them, or train again")
     return _without_paths(files | own_code(source))
 
 
-def adapter_files(folder: Path, config: str) -> Files:
-    """An adapter and its tokenizer; `config`, as JSON, holds the labels of its model."""
+def adapter_files(folder: Path, config: str, generation: str | None) -> Files:
+    """An adapter and its tokenizer.
+
+    Args:
+        config: as JSON, with the labels of its model.
+        generation: as JSON, how its model writes, which PEFT does not save; None for one that does not.
+    """
     files = _matching(folder, (*ADAPTER, *PROCESSOR)) | {f"{CONFIG_FOLDER}/config.json": config.encode()}
+    if generation is not None:
+        files["generation_config.json"] = generation.encode()
     return _without_paths(files)
 
 

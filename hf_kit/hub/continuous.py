@@ -47,9 +47,13 @@ class ContinuousPush:
         if self._pending is not None and not self._pending.done() and not args.hub_always_push:
             return
         model = self.trainer.accelerator.unwrap_model(self.trainer.model)
-        config = model.config.to_json_string() if isinstance(model, PeftModel) else None
+        config, generation = None, None
+        if isinstance(model, PeftModel):
+            config = model.config.to_json_string()
+            if model.get_base_model().can_generate():
+                generation = model.get_base_model().generation_config.to_json_string()
         staged = tempfile.TemporaryDirectory(prefix=".push-", dir=self.folder)
-        facts = (Path(staged.name), step, state.max_steps, state.best_global_step, config)
+        facts = (Path(staged.name), step, state.max_steps, state.best_global_step, config, generation)
         # In the thread that commits: the checkpoint is there by then, and none after it has put it away.
         ready = self.trainer.commits.afterwards(lambda: self._stage(*facts))
         self._pending = self._thread.submit(self._send, staged, ready, step)
@@ -58,9 +62,11 @@ class ContinuousPush:
         """Until the push under way is done."""
         self._thread.shutdown()
 
-    def _stage(self, staged: Path, step: int, max_steps: int, best: int | None, config: str | None) -> None:
+    def _stage(
+        self, staged: Path, step: int, max_steps: int, best: int | None, config: str | None, generation: str | None
+    ) -> None:
         checkpoint = self.folder / f"{PREFIX}{step}"
-        model = model_files(checkpoint) if config is None else adapter_files(checkpoint, config)
+        model = model_files(checkpoint) if config is None else adapter_files(checkpoint, config, generation)
         card = (
             f"---\nlibrary_name: {'transformers' if config is None else 'peft'}\ntags:\n- hf_kit\n---\n\n"
             f"This model is being trained: step {step:,} of {max_steps:,}. It has not been scored, and nothing of it "

@@ -113,7 +113,8 @@ def _text_inputs(request: dict[str, Any]) -> tuple[dict[str, Any], tuple[bool, s
     """The rows through the folder's own tokenizer, and whether it gives the ids that the model was trained on."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(request["folder"])
+    trust = {"trust_remote_code": True} if request["remote_code"] else {}  # else it asks on the terminal
+    tokenizer = AutoTokenizer.from_pretrained(request["folder"], **trust)
     columns = [[row[name] for row in request["rows"]] for name in request["rows"][0]]
     batch = dict(tokenizer(*columns, padding=True, truncation=True, return_tensors="pt"))
     mask = batch["attention_mask"]

@@ -104,7 +104,14 @@ def _in_a_fresh_process(request: dict[str, Any]) -> dict[str, Any]:
         command = [sys.executable, "-IB", program.__file__, str(scratch / "request.json"), str(scratch / "answer.json")]
         try:
             done = subprocess.run(
-                command, env=environment, cwd=scratch, capture_output=True, text=True, timeout=SECONDS, check=False
+                command,
+                env=environment,
+                cwd=scratch,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=SECONDS,
+                check=False,
             )
             said = " ".join(done.stderr.split())[-300:]
             answer = scratch / "answer.json"

@@ -304,6 +304,10 @@ class Task(ABC):
         """
         return []
 
+    def signatures(self) -> dict[str, str]:
+        """Of scores that can be computed in several ways, how these were: score name to what stands for it."""
+        return {}
+
     def figures(
         self, predictions: np.ndarray, labels: np.ndarray, folder: Path, rows: Dataset, processor: Any
     ) -> list[Path]:

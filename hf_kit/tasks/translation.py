@@ -276,9 +276,9 @@ class Translation(Task):
         fit_config_to_tokenizer(config, tokenizer, fresh=fresh)
         self._begins = languages.set_languages(tokenizer, config, self.source_lang, self.target_lang)
         self.prefix = self.arguments.source_prefix
-        if self.prefix is None:
-            said = "" if fresh else languages.default_prefix(tokenizer, config, self.source_lang, self.target_lang)
-            self.prefix = said
+        if self.prefix is None and not fresh:
+            self.prefix = languages.default_prefix(tokenizer, config, self.source_lang, self.target_lang)
+        self.prefix = self.prefix or ""
         for name in ("max_source_length", "max_target_length"):
             asked = getattr(self.arguments, name)
             most = tokenization.effective_max_length(tokenizer, config, asked, flag=name)
@@ -392,20 +392,16 @@ class Translation(Task):
 
     def outputs(self, model: PreTrainedModel, batch: dict[str, Tensor], **options: Any) -> Tensor:
         written = generate(model, batch, **options)
-        nothing = batch["attention_mask"].sum(1) <= self._frame(
-            self._tokenizer
-        )  # asked to translate nothing, a model invents something
+        # Asked to translate nothing, a model invents something.
+        nothing = batch["attention_mask"].sum(1) <= self._frame(self._tokenizer)  # [b]
         return written.masked_fill(nothing[:, None], IGNORED)
 
     def proof_of(
         self, model: PreTrainedModel, batch: dict[str, Tensor], processor: PreTrainedTokenizerBase
     ) -> tuple[Tensor, list[dict[str, Any]]]:
         written = []
-        for row in range(len(batch["input_ids"])):  # as others will ask: one by one
-            own = batch["attention_mask"][row : row + 1].bool()
-            ids = self.outputs(
-                model, {name: batch[name][row : row + 1][own][None] for name in ("input_ids", "attention_mask")}
-            )
+        for row, mask in enumerate(batch["attention_mask"].bool()):  # as others will ask: one by one
+            ids = self.outputs(model, {name: batch[name][row, mask][None] for name in ("input_ids", "attention_mask")})
             written.append(ids[0][ids[0] != IGNORED].tolist())
         pairs = self.collator(processor)(
             [
@@ -440,6 +436,9 @@ class Translation(Task):
 
     def metric_names(self) -> set[str]:
         return {"bleu", "chrf", "ter"}
+
+    def signatures(self) -> dict[str, str]:
+        return self.metrics.signatures()
 
     def doubts(self, predictions: np.ndarray, labels: np.ndarray, name: str) -> list[str]:
         texts = self._texts(predictions)
