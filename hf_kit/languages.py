@@ -94,8 +94,6 @@ def set_languages(
         return None
     tokenizer.src_lang = _told(source, codes, "source_lang", config)
     tokenizer.tgt_lang = _told(target, codes, "target_lang", config)
-    for side in ("src_lang", "tgt_lang"):
-        tokenizer.init_kwargs[side] = getattr(tokenizer, side)  # else saving leaves it out
     begins = codes[tokenizer.tgt_lang]
     if type(tokenizer).__name__.startswith("MBartTokenizer"):  # of 25 languages: the target's token stands at the end
         config.decoder_start_token_id = begins

@@ -264,7 +264,7 @@ def adapt(trained, name: str, *flags: str) -> Path:
 
 @pytest.mark.parametrize(
     "name",
-    [n if n in ("marian", "t5", "mbart", "lstm") else pytest.param(n, marks=pytest.mark.slow) for n in CHECKPOINTS],
+    [n if n in ("marian", "mbart", "lstm") else pytest.param(n, marks=pytest.mark.slow) for n in CHECKPOINTS],
 )
 def test_adapters_on_every_linear_layer_but_the_output(name, trained):
     base = adapt(trained, name)
@@ -347,7 +347,10 @@ def test_a_fresh_model_begins_and_ends_with_its_tokenizers_tokens(model_type):
     assert [row[row != IGNORED].tolist() for row in own] == ended(stranger, tokenizer.eos_token_id)
 
 
-@pytest.mark.parametrize(("model_type", "tokenizer"), [("marian", "marian"), ("t5", "t5"), ("bart", "nllb")])
+@pytest.mark.parametrize(
+    ("model_type", "tokenizer"),
+    [("marian", "marian"), ("bart", "nllb"), pytest.param("t5", "t5", marks=pytest.mark.slow)],
+)
 def test_a_fresh_model_with_a_given_tokenizer(model_type, tokenizer):
     write_translator(tokenizer, Path("given"))
     write_pairs(Path())

@@ -13,7 +13,6 @@ from hf_kit.pair_tokenization import tokenize_pairs
 
 ROWS = [*pairs(6), ("", ""), ("cat " * 30, "猫" * 30)]
 LONG = len(ROWS) - 1
-ONES = ("marian", "marian of two vocabularies", "bart", "t5", "mbart", "mbart50", "m2m_100", "nllb", "lstm")
 
 
 def made(name: str, folder: Path):
@@ -31,7 +30,7 @@ def tokenized(tokenizer, rows=ROWS, target: str | None = "zh", **options) -> Dat
     )
 
 
-@pytest.mark.parametrize("name", ONES)
+@pytest.mark.parametrize("name", CHECKPOINTS)
 def test_both_sides_are_what_the_tokenizer_gives_and_are_cut_inside_their_frame(name, tmp_path):
     tokenizer = made(name, tmp_path)
     rows = tokenized(tokenizer)
