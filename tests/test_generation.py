@@ -87,9 +87,9 @@ def test_other_entries_are_left_out_and_options_count(asked):
         model.generation_config.num_beams, model.generation_config.early_stopping = 3, True
 
 
-def test_a_quick_evaluation_writes_little_and_the_same_in_any_batch(asked):
+def test_a_quick_evaluation_writes_little_and_the_same_in_any_batch(asked, monkeypatch):
     model, batch = asked
-    model.generation_config.eos_token_id = None  # it never ends
+    monkeypatch.setattr(model.generation_config, "eos_token_id", None)  # it never ends
     own = longest_quick(batch["attention_mask"])
     together = cut_rows(generate(model, batch, num_beams=1, max_length=int(own.max()) + 2), own)
     assert [len(row) for row in rows(together)] == own.tolist()
