@@ -86,8 +86,8 @@ def write(found: dict[str, dict]) -> None:
     commands = "\n".join(f"- {NAMES[row]}: `{command(row)}`" for row in found)
     about = (
         "English to Chinese on tatoeba_en_zh (26,078 pairs to train on, 2,027 to test), from nothing, one seed each, "
-        f"four beams. Written by `python benchmarks/translation_quality.py`; {platform.processor() or platform.machine()}, "
-        f"{os.cpu_count()} cores."
+        "four beams. Written by `python benchmarks/translation_quality.py`; "
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores."
     )
     text = "\n\n".join(["# Translation from nothing", about, "\n".join(lines), signatures, commands])
     (HERE / "translation_quality.md").write_text(text + "\n", encoding="utf-8")
