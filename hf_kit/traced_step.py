@@ -3,7 +3,7 @@
 The model's own forward and backward pass run on torch's fake tensors, which have shapes and formats and no memory. What
 would be allocated is counted, and so is what is let go again: every family, LoRA, autocast and gradient checkpointing
 are counted as they really are, in about the time that a hundred tiny operations take. An LSTM's kernel, whose workspace
-torch does not know without running it, is stood in for: its workspace is asked of the kernel for two steps, and grows
+torch does not know without running it, is stood in for: its workspace is asked of the kernel for a few steps, and grows
 by as much with every further one.
 
 Shapes: t steps, b texts, e width of the input, h hidden_dim, d = h or 2h, v entries of the vocabulary.
@@ -23,6 +23,9 @@ from torch.utils._pytree import tree_leaves
 
 from hf_kit.token_loss import IGNORED
 
+# glibc's DEFAULT_MMAP_THRESHOLD_MAX: larger blocks are always mapped for themselves, and given back as a whole.
+LARGEST_IN_HEAP = 32 * 2**20
+MORE_STEPS = 16  # its parts are rounded up to whole pages
 LSTM_MODE = 2  # of the modes that ATen numbers: relu, tanh, LSTM, GRU
 
 
@@ -31,11 +34,13 @@ class LiveBytes(TorchDispatchMode):
 
     Attributes:
         peak: the most at one moment.
+        in_heap: of it, those of blocks that glibc takes from its heap.
     """
 
     def __init__(self):
         super().__init__()
-        self.now = self.peak = 0
+        self.now = self.peak = self.in_heap = 0
+        self._small = 0
         self._known: set[int] = set()
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
@@ -54,13 +59,19 @@ class LiveBytes(TorchDispatchMode):
         if key in self._known:
             return
         self._known.add(key)
-        self.now += size
-        self.peak = max(self.peak, self.now)
+        self._count(size, 1)
+        if self.now > self.peak:
+            self.peak, self.in_heap = self.now, self._small
         weakref.finalize(storage, self._gone, key, size)
 
     def _gone(self, key: int, size: int) -> None:
         self._known.discard(key)
-        self.now -= size
+        self._count(size, -1)
+
+    def _count(self, size: int, sign: int) -> None:
+        self.now += sign * size
+        if size <= LARGEST_IN_HEAP:
+            self._small += sign * size
 
 
 class _Step(nn.Module):
@@ -102,8 +113,8 @@ def traced_bytes(
     cast: list[nn.Parameter],
     held: list[nn.Parameter],
     label_smoothing: float = 0.0,
-) -> int:
-    """The most that a step's activations, copies and gradients take at one moment.
+) -> LiveBytes:
+    """The most that a step's activations, copies and gradients take at one moment, and what of it lies in the heap.
 
     Args:
         model: is not changed, and neither are random numbers drawn.
@@ -144,7 +155,7 @@ def traced_bytes(
             torch.func.functional_call(step, weights, (inputs, autocast), tie_weights=False)
     finally:
         model.train(was_training)
-    return live.peak
+    return live
 
 
 class _Kernel(torch.autograd.Function):
@@ -183,11 +194,11 @@ def _bytes_a_step(b: int, e: int, h: int, dtype: torch.dtype) -> int:
     dtype = torch.bfloat16 if dtype == torch.float16 else dtype  # which this kernel lacks, and is as large
     sizes = []
     with _disable_current_modes(), torch.enable_grad(), torch.autocast("cpu", enabled=False):
-        for t in (1, 2):
+        for t in (1, 1 + MORE_STEPS):
             x, zeros = torch.zeros(t, b, e, dtype=dtype), torch.zeros(b, h, dtype=dtype)
             weights = [torch.zeros(4 * h, *width, dtype=dtype) for width in ((e,), (h,), (), ())]
             *_, workspace = torch.ops.aten.mkldnn_rnn_layer(
                 x, *weights, zeros, zeros, False, [], LSTM_MODE, h, 1, True, False, False, True
             )
             sizes.append(workspace.numel() * workspace.element_size())
-    return sizes[1] - sizes[0]
+    return (sizes[1] - sizes[0]) // MORE_STEPS

