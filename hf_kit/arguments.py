@@ -117,6 +117,23 @@ class ModelArguments:
         },
     )
     freeze_word_vectors: bool = field(default=False, metadata={"help": "Keep the word vectors as they are."})
+    load_in_8bit: bool = field(
+        default=False, metadata={"help": "With --use_peft: hold the frozen weights in 8 bits (bitsandbytes)."}
+    )
+    load_in_4bit: bool = field(
+        default=False, metadata={"help": "With --use_peft: hold the frozen weights in 4 bits (QLoRA; bitsandbytes)."}
+    )
+    bnb_4bit_quant_type: Literal["nf4", "fp4"] = field(
+        default="nf4", metadata={"help": "The 4-bit format: normal floats, or plain ones."}
+    )
+    use_bnb_nested_quant: bool = field(
+        default=False, metadata={"help": "Hold the scales of the 4-bit blocks in 8 bits as well."}
+    )
+
+    @property
+    def quantized(self) -> bool:
+        """Whether the frozen weights are held in fewer bits."""
+        return self.load_in_8bit or self.load_in_4bit
 
 
 @dataclass

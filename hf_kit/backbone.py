@@ -229,8 +229,13 @@ def fit_config_to_tokenizer(config: PreTrainedConfig, tokenizer: PreTrainedToken
         config.pad_token_id = tokenizer.pad_token_id
 
 
-def load_model(arguments: ModelArguments, config: PreTrainedConfig, auto_class: type, seed: int) -> Backbone:
+def load_model(
+    arguments: ModelArguments, config: PreTrainedConfig, auto_class: type, seed: int, quantization: Any = None
+) -> Backbone:
     """Build or load the model in float32, through `auto_class` (an `AutoModelFor...`).
+
+    Args:
+        quantization: transformers' configuration of it, for frozen weights in fewer bits.
 
     Raises:
         UserError: the checkpoint's weights cannot be read, or the type has no head for this task.
@@ -252,6 +257,7 @@ def load_model(arguments: ModelArguments, config: PreTrainedConfig, auto_class: 
             dtype=torch.float32,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
+            **({} if quantization is None else {"quantization_config": quantization}),
         )
     except Exception as reason:  # of many kinds: the network's, the file's, pickle's
         raise UserError(_not_loaded(arguments, reason)) from None

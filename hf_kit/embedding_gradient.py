@@ -108,8 +108,8 @@ def clip_grad_norm(model: nn.Module, max_norm: float) -> Tensor:
     return total
 
 
-def keep_row_gradients(model: nn.Module) -> None:
-    """Give every big trained embedding of `model` a row gradient; no parameter and no name changes.
+def big_tables(model: nn.Module) -> list[nn.Embedding]:
+    """The trained embeddings of `model` that can have a row gradient and are worth it.
 
     Left alone: tables on other devices, and those that another module uses as well (a language model's output), whose
     gradient is not zero outside the rows.
@@ -118,13 +118,21 @@ def keep_row_gradients(model: nn.Module) -> None:
     for module in model.modules():
         for parameter in module._parameters.values():
             users[id(parameter)] = users.get(id(parameter), 0) + 1
+    found = []
     for module in model.modules():
         plain = type(module) is nn.Embedding and module.max_norm is None and not module.sparse
         if not plain or module.scale_grad_by_freq or module.weight.device.type != "cpu":
             continue
         if module.weight.requires_grad and users[id(module.weight)] == 1 and module.num_embeddings >= LEAST_ROWS:
-            module.row_gradient = RowGradient(module.weight, module.padding_idx)
-            module.__class__ = RowGradientEmbedding
+            found.append(module)
+    return found
+
+
+def keep_row_gradients(model: nn.Module) -> None:
+    """Give every one of `big_tables` a row gradient; no parameter and no name changes."""
+    for module in big_tables(model):
+        module.row_gradient = RowGradient(module.weight, module.padding_idx)
+        module.__class__ = RowGradientEmbedding
 
 
 # Of smaller tables (positions, token types) the plain gradient is cheap.

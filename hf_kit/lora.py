@@ -58,7 +58,7 @@ def _linear_layers(model: nn.Module, whole: list[str]) -> list[str]:
     return linear or [name for name, module in outside if isinstance(module, nn.Conv2d) and module.groups == 1]
 
 
-def _output_layer(model: PreTrainedModel) -> list[str]:
+def output_layer(model: PreTrainedModel) -> list[str]:
     """The dotted name of the layer that gives the tokens' scores, of a model that writes.
 
     Its weights are mostly the embedding's: adapted, they would be two matrices, and PEFT would save both whole.
@@ -72,17 +72,17 @@ def _batch_norms(model: nn.Module) -> list[str]:
     return [name for name, module in model.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
 
 
-def _pooler(model: PreTrainedModel, targets: list[str] | None) -> list[str]:
+def pooler(model: PreTrainedModel, targets: list[str] | None) -> list[str]:
     """The dotted name of the layer between BERT's kind of backbone and its head; nothing if `targets` adapt it.
 
     Checkpoints bring it barely trained: by itself for one of the tasks of pretraining, or not at all where embeddings
     are averages. Adapters of low rank learn such a layer slowly.
     """
-    pooler = getattr(model.base_model, "pooler", None)
-    if not isinstance(pooler, nn.Module) or model.base_model is model or not any(True for _ in pooler.parameters()):
+    layer = getattr(model.base_model, "pooler", None)
+    if not isinstance(layer, nn.Module) or model.base_model is model or not any(True for _ in layer.parameters()):
         return []
     name = f"{model.base_model_prefix}.pooler"
-    inside = [f"{name}.{below}" for below, _ in pooler.named_modules()]
+    inside = [f"{name}.{below}" for below, _ in layer.named_modules()]
     if any(below.endswith(f".{target}") for below in inside for target in targets or []):
         return []
     return [name]
@@ -97,10 +97,10 @@ def add_lora(backbone: Backbone, arguments: LoraArguments, task_type: str | None
     model = backbone.model
     own = own_model_types().get(model.config.model_type)
     head = head_modules(model)
-    pooler = _pooler(model, arguments.lora_target_modules)
+    between = pooler(model, arguments.lora_target_modules)
     every = [name for name, _ in model.named_modules()]
-    outside = [*head, *pooler, *_batch_norms(model)]
-    adapted = _linear_layers(model, [*outside, *_output_layer(model)])
+    outside = [*head, *between, *_batch_norms(model)]
+    adapted = _linear_layers(model, [*outside, *output_layer(model)])
     linear = sorted({name.rpartition(".")[2] for name in adapted})
     _check_named(model, "lora_modules_to_save", arguments.lora_modules_to_save, every, [*linear, *head])
     _check_named(model, "lora_target_modules", arguments.lora_target_modules, every, linear)

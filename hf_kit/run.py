@@ -29,14 +29,17 @@ from hf_kit.embedding_gradient import keep_row_gradients
 from hf_kit.errors import UserError, nearest
 from hf_kit.first_token import compute_first_token_alone
 from hf_kit.frozen_weights import frozen_linear_weights, weights_in
+from hf_kit.gradient_checkpointing import enable_gradient_checkpointing
 from hf_kit.hub.access import Destination, check_access, create, default_name
 from hf_kit.hub.continuous import ContinuousPush, refuse_unloadable
 from hf_kit.machine_failures import told_by_its_process
+from hf_kit.memory_estimate import describe_memory, estimate, longest_batch, process_bytes
 from hf_kit.origin import describe_origin
 from hf_kit.precision import DTYPES
 from hf_kit.progress import EvaluationLines, Progress
 from hf_kit.proof.reference import write_reference
 from hf_kit.publishing import is_complete, publish
+from hf_kit.quantization import check_quantization, on_exact_weights, quantization_config
 from hf_kit.run_lock import RunLock
 from hf_kit.sampler import TokenBudgetBatches, bucketed_order, padded, padding_share, row_lengths
 from hf_kit.streaming import TokenizedStream, check_streaming
@@ -77,6 +80,7 @@ def _train(arguments: Arguments, lock: RunLock) -> Path:
     destination = check_destination(arguments)
     console.heading("Settings")
     config = settings.settle_settings(arguments)
+    check_quantization(arguments, config.model_type)
     task = find_task(arguments.task_name)(arguments.task, arguments.training.label_smoothing_factor)
     fresh = arguments.model.model_name_or_path is None
     task.check_model(arguments.model, config, fresh=fresh)
@@ -225,7 +229,11 @@ def train_model(
     own: what its validation rows settle is written to them.
     """
     processor, inputs = material.processor, material.inputs
-    base = backbone.load_model(arguments.model, config, task.auto_class, arguments.training.seed)
+    before = process_bytes()
+    exact = copy.deepcopy(config)
+    base = backbone.load_model(
+        arguments.model, config, task.auto_class, arguments.training.seed, quantization(arguments, config, task)
+    )
     backbone.start_outputs_at(base, task.output_bias())
     task.finish_model(base.model, arguments.training)
     if arguments.model.word_vectors:
@@ -238,8 +246,9 @@ def train_model(
     if arguments.training.device.type == "cpu":
         cheapen_dropout(model, base.model)
         compute_first_token_alone(base.model)
-        if arguments.training.world_size == 1:
-            keep_row_gradients(model)
+    say_what_it_takes(arguments, task, model, base, material, before)
+    if arguments.training.device.type == "cpu" and arguments.training.world_size == 1:
+        keep_row_gradients(model)
     with one_clear_error("run.json", folder):
         material.begin()
     if arguments.training.auto_find_batch_size:
@@ -254,6 +263,10 @@ def train_model(
         console.heading("Training")
         with pushed_while_training(trainer, task, material.destination):
             trained = fit(trainer, folder)
+        if arguments.model.quantized:
+            model = on_exact_weights(trainer.model, arguments, exact, task.auto_class, task.peft_task_type)
+            task.finish_model(model.get_base_model(), arguments.training)
+            trainer.model = trainer.model_wrapped = model.to(arguments.training.device)
         console.heading("Results")
         with one_clear_error("the results", folder):
             results = scoring.score(trainer, task, material.prepared, inputs, arguments, folder)
@@ -366,6 +379,26 @@ def describe_model(model: Any, base: backbone.Backbone) -> None:
     )
     if base.new_modules:
         console.say(f"  not in the checkpoint, so new: {', '.join(base.new_modules)}")
+
+
+def quantization(arguments: Arguments, config: PreTrainedConfig, task: Task) -> Any:
+    """How the frozen weights are held while adapters are trained; None: exactly."""
+    if not arguments.model.quantized:
+        return None
+    empty = backbone.empty_model(arguments.model, config, task.auto_class)
+    return quantization_config(arguments.model, empty, DTYPES[arguments.training.mixed_precision])
+
+
+def say_what_it_takes(
+    arguments: Arguments, task: Task, model: Any, base: backbone.Backbone, material: Material, before: int
+) -> None:
+    """Switch gradient checkpointing on where it is asked for, and say how much memory training will need."""
+    training = arguments.training
+    if training.gradient_checkpointing:
+        enable_gradient_checkpointing(base.model, training)
+    batch = longest_batch(material.inputs["train"], task.collator(material.processor), training, base.model)
+    found = estimate(model, batch, training, before, task.label_smoothing)
+    describe_memory(arguments, model, found, checkpointing=base.model.supports_gradient_checkpointing)
 
 
 def describe_batches(arguments: Arguments, train: Any) -> None:

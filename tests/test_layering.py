@@ -12,17 +12,17 @@ PACKAGE = Path(hf_kit.__file__).parent
 # From the top to the ground. A module may import from its own row or from rows below it.
 ROWS = [
     {"cli", "notebook"},
-    {"run", "evaluation", "prediction", "parsing", "flag_checks", "doctor", "chaos"},
+    {"run", "evaluation", "prediction", "parsing", "flag_checks", "doctor", "chaos", "memory_estimate"},
     {"publishing"},
     {"proof", "hub"},
     {"settings", "scoring", "saved_run", "seeds", "card"},
-    {"batch_size_finder", "checkpoint_averaging"},
+    {"quantization", "batch_size_finder", "checkpoint_averaging"},
     {"trainer", "divergence", "machine_failures", "progress", "report"},
     {"checkpointing"},
     {"checkpoints"},
     {"lora", "families", "precision", "sampler", "stream_order", "run_folder", "stopping"}
     | {"dropout", "embedding_gradient", "first_token", "frozen_weights", "packed_attention", "unpadding"}
-    | {"channels_last", "word_vectors", "origin"},
+    | {"channels_last", "word_vectors", "origin", "gradient_checkpointing", "traced_step"},
     {"tasks"},
     {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"}
     | {"augmentation", "image_processing", "image_rows", "adapter_merging"}
