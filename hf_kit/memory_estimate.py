@@ -27,7 +27,7 @@ from hf_kit.embedding_gradient import big_tables
 from hf_kit.frozen_weights import frozen_linear_weights
 from hf_kit.input_rows import Draw, InputRows
 from hf_kit.precision import DTYPES
-from hf_kit.sampler import TokenBudgetBatches, row_lengths
+from hf_kit.sampler import TokenBudgetBatches, longest_first, padded, row_lengths
 from hf_kit.streaming import TokenizedStream
 from hf_kit.traced_step import traced_bytes
 
@@ -160,9 +160,9 @@ def longest_batch(
             places = np.arange(min(count, len(rows)))
         elif training.max_tokens_per_batch:
             batches = TokenBudgetBatches(lengths, training.max_tokens_per_batch, training.seed, training.world_size)
-            places = max(batches, key=lambda batch: (len(batch) * lengths[batch].max(), lengths[batch].max()))
+            places = max(batches, key=lambda batch: (padded(lengths[batch]), lengths[batch].max()))
         else:
-            places = np.argsort(-lengths, kind="stable")[:count]
+            places = longest_first(lengths)[:count]
         wanted = {*inspect.signature(model.forward).parameters, "labels"}
         columns = [name for name in rows.column_names if name in wanted]
         table = TokenRows(rows.select_columns(columns))
