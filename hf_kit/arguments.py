@@ -15,6 +15,7 @@ import torch
 from transformers import Seq2SeqTrainingArguments
 
 from hf_kit.errors import UserError
+from hf_kit.process_group import join_gloo
 
 # Flags that change neither what is learned nor how it is scored: two runs that differ in these alone are the same run.
 NOT_IN_FINGERPRINT = frozenset(
@@ -228,11 +229,11 @@ class KitTrainingArguments(Seq2SeqTrainingArguments):
         if not torch.cuda.is_available() and not torch.backends.mps.is_available():
             # transformers refuses bf16 without a GPU unless told that the CPU is meant.
             self.use_cpu = True
-        if self.use_cpu and int(os.environ.get("WORLD_SIZE", "1")) > 1 and self.ddp_backend is None:
-            # Without it each launched process would believe itself alone.
-            self.ddp_backend = "gloo"
-        super().__post_init__()
         launched = int(os.environ.get("WORLD_SIZE", "1"))
+        if self.use_cpu and launched > 1:
+            self.ddp_backend = self.ddp_backend or "gloo"
+            join_gloo(self.ddp_timeout)
+        super().__post_init__()
         if launched != self.world_size:
             raise ValueError(
                 f"{launched} processes were launched, but this one finds {self.world_size} in its group: each would "

@@ -25,6 +25,7 @@ from hf_kit.arguments import (
 )
 from hf_kit.errors import UserError, nearest
 from hf_kit.flag_checks import check_flags, check_given
+from hf_kit.launch_settings import SETTING, setting_names
 from hf_kit.recipe import QUICKSTART, as_flags, find_recipe, read_recipe
 from hf_kit.redaction import redact
 from hf_kit.run_folder import RUN, read_json
@@ -201,6 +202,8 @@ def parse_arguments(argv: list[str]) -> Arguments:
         parts, prog="hf-kit train", usage="hf-kit train [RECIPE.yaml] [--flag value ...]", allow_abbrev=False
     )
     parser.add_argument("--task", help="what is learned; read before all other flags")
+    launch = f"start several processes: {', '.join(setting_names())}, or an accelerate configuration's path; beside it "
+    parser.add_argument(f"--{SETTING}", help=f"{launch}--num_processes and other flags of `accelerate launch`")
     if {"-h", "--help"} & set(argv):
         parser.parse_args(["--help"])
     parser.forget_defaults()

@@ -1,0 +1,174 @@
+"""`hf-kit train --accelerate_config`: mistakes before anything starts, one error, the processes' own exit status."""
+
+import json
+import signal
+import socket
+import sys
+
+import pytest
+from test_launch import REPOSITORY, start
+
+from hf_kit import launching
+from hf_kit.cli import main
+from hf_kit.errors import LostProcess
+from hf_kit.launch_settings import setting_names
+
+
+@pytest.fixture(autouse=True)
+def unlaunched(monkeypatch):
+    for name in ("RANK", "ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_ERROR_FILE", launching.LAUNCHED):
+        monkeypatch.delenv(name, raising=False)
+
+
+def refused(capsys, *words: str) -> str:
+    """The one error of a launch that starts nothing."""
+    assert main(["train", "lstm.yaml", *words]) == 1
+    said = capsys.readouterr()
+    assert not said.out and said.err.count("\n") == 1
+    return said.err
+
+
+def test_the_words_of_a_launch_are_sorted_from_those_of_the_training():
+    words = "lstm.yaml --num_processes 4 --accelerate-config=fsdp --seed 1 --mixed_precision=bf16 --bf16".split()
+    wanted = launching.read_launch(words)
+    assert wanted.setting == REPOSITORY / "accelerate_configs/fsdp.yaml"
+    assert wanted.flags == {"num_processes": "4", "mixed_precision": "bf16"}
+    assert wanted.training == ["lstm.yaml", "--seed", "1", "--bf16"]
+    assert launching.read_launch(["lstm.yaml", "--seed", "1"]) is None
+
+
+def test_a_setting_is_also_a_path(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("distributed_type: 'NO'\n")
+    assert launching.read_launch(["--accelerate_config", str(path)]).setting == path
+
+
+@pytest.mark.parametrize("flag", launching.FLAGS)
+def test_flags_of_a_launch_are_accelerates_and_not_the_kits(flag):
+    from accelerate.commands.launch import launch_command_parser
+
+    from hf_kit.arguments import DataArguments, KitTrainingArguments, LoraArguments, ModelArguments
+
+    assert flag in {action.dest for action in launch_command_parser()._actions}
+    for part in (DataArguments, ModelArguments, LoraArguments, KitTrainingArguments):
+        assert flag not in part.__dataclass_fields__
+
+
+def test_an_unknown_setting_is_named_with_the_nearest_and_all(capsys):
+    said = refused(capsys, "--accelerate_config", "fsdq")
+    assert "did you mean `fsdp`?" in said and ", ".join(setting_names()) in said
+
+
+def test_a_flag_of_a_launch_without_a_setting_says_so(capsys):
+    assert "--num_processes is of a launch" in refused(capsys, "--num_processes", "2")
+    assert "--accelerate_config is empty" in refused(capsys, "--accelerate_config")
+
+
+def test_a_launch_within_a_launch_is_refused(capsys, monkeypatch):
+    monkeypatch.setenv("RANK", "0")
+    assert "has started this process already" in refused(capsys, "--accelerate_config", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("multi_cpu --num_processes 0", "0 processes on 1 machine"),
+        ("multi_cpu --num_processes two", "invalid int value"),
+        ("multi_node --num_processes 3 --main_process_ip 10.0.0.1", "3 processes on 2 machine"),
+        ("multi_node", "--main_process_ip is not set"),
+        ("multi_node --main_process_ip 10.0.0.1 --machine_rank 2", "allowed are 0 to 1"),
+        ("deepspeed_zero3", "deepspeed is not installed"),
+        ("fp8", "torchao is not installed"),
+    ],
+)
+def test_a_launch_that_cannot_work_is_one_error(capsys, monkeypatch, words, says):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    said = refused(capsys, "--accelerate_config", *words.split())
+    assert says in said
+
+
+def test_a_key_that_accelerate_does_not_know_is_an_error_that_names_it(capsys, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("distributed_type: 'NO'\nnum_proceses: 2\n")
+    assert "num_proceses" in refused(capsys, "--accelerate_config", str(path))
+
+
+@pytest.mark.parametrize(("cards", "says"), [(0, "torch sees no GPU here"), (1, "2 processes for this machine's 1")])
+def test_gpus_that_are_not_there_are_missed_at_once(capsys, monkeypatch, cards, says):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: cards > 0)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: cards)
+    assert says in refused(capsys, "--accelerate_config", "fsdp")
+
+
+def test_a_port_in_use_is_an_error_with_the_remedy(capsys):
+    with socket.create_server(("", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        said = refused(capsys, "--accelerate_config", "multi_cpu", "--main_process_port", port)
+    assert f"--main_process_port {port}" in said and "any free one" in said
+
+
+def failure(exitcode: int, when: int, **told):
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+
+    failed = ProcessFailure(local_rank=0, pid=1, exitcode=exitcode, error_file="none")
+    failed.error_file_data, failed.timestamp = told, when
+    return failed
+
+
+def test_of_several_failures_the_first_is_told_that_is_not_the_loss_of_another(capsys):
+    lost = failure(1, 5, message="another process is gone", lost=True)
+    assert launching._tell_failure({0: lost, 1: failure(3, 6, message="no space left")}) == 3
+    assert capsys.readouterr().err == "error: process 1: no space left\n"
+    assert launching._tell_failure({0: lost}) == 1
+    assert capsys.readouterr().err == "error: another process is gone\n"
+    assert launching._tell_failure({0: lost, 3: failure(-9, 7)}) == 137
+    assert "process 3 was ended by SIGKILL" in capsys.readouterr().err
+    assert launching._tell_failure({0: failure(143, 7)}) == 143  # it has said that it saved
+    assert launching._tell_failure({0: failure(1, 7, message="seen", told=True)}) == 1
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("launched", [True, False])
+def test_a_process_leaves_its_error_to_the_launcher(capsys, monkeypatch, tmp_path, launched):
+    def gone(arguments):
+        raise LostProcess("another process is gone")
+
+    monkeypatch.setattr("hf_kit.run.train", gone)
+    monkeypatch.setattr("hf_kit.parsing.parse_arguments", lambda argv: None)
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "error.json"))
+    monkeypatch.setenv("RANK", "1")
+    if launched:
+        monkeypatch.setenv(launching.LAUNCHED, "{}")
+    assert main(["train", "lstm.yaml"]) == 1
+    error = json.loads((tmp_path / "error.json").read_text())
+    assert error["message"] == "another process is gone" and error["lost"]
+    assert ("process 1" in capsys.readouterr().err) == (not launched)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_one_process_gets_the_signal_once_and_its_status_is_ours(monkeypatch, number, status):
+    code = (
+        "import os, signal, sys\n"
+        f"signal.signal({number:d}, lambda *_: sys.exit({status}))\n"
+        f"os.kill(os.getppid(), {number:d}); signal.pause()"
+    )
+    monkeypatch.setattr(
+        "accelerate.utils.launch.prepare_simple_launcher_cmd_env", lambda args: ([sys.executable, "-c", code], None)
+    )
+    before = signal.getsignal(number)
+    assert launching._run_one(None) == status
+    assert signal.getsignal(number) == before
+
+
+def test_help_of_train_names_the_flag_and_launches_nothing(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--accelerate_config", "multi_cpu", "--help"])
+    assert "--accelerate_config" in capsys.readouterr().out
+
+
+def test_mistakes_of_a_launch_are_told_without_loading_torch():
+    code = (
+        "import sys; from hf_kit.cli import main; main(['train', '--accelerate_config', 'no']); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert "there is no such setting" in start([sys.executable, "-c", code]).stderr
