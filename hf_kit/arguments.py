@@ -15,6 +15,7 @@ import torch
 from transformers import Seq2SeqTrainingArguments
 
 from hf_kit.errors import UserError
+from hf_kit.launch_environment import LaunchEnvironment
 from hf_kit.process_group import join_gloo
 
 # Flags that change neither what is learned nor how it is scored: two runs that differ in these alone are the same run.
@@ -243,7 +244,7 @@ class KitTrainingArguments(Seq2SeqTrainingArguments):
 
 @dataclass
 class Arguments:
-    """The parsed flags of one run and, in `sources`, who set each of them."""
+    """The parsed flags of one run; in `sources` who set each of them, in `launched` what a launcher said."""
 
     recipe: str | None
     task_name: str
@@ -253,6 +254,7 @@ class Arguments:
     lora: LoraArguments
     training: KitTrainingArguments
     sources: dict[str, str]
+    launched: LaunchEnvironment
 
     def is_set(self, name: str) -> bool:
         """True if the recipe or the command line gave `name` a value."""

@@ -6,6 +6,9 @@ from hf_kit.errors import UserError, nearest
 
 FOLDER = "accelerate_configs"
 SETTING = "accelerate_config"  # the flag of hf-kit train
+# The variable in which that flag's command tells its processes the setting, the flags given beside it, and whether the
+# number of threads was set before.
+LAUNCHED = "HF_KIT_LAUNCHED"
 
 
 def setting_folder() -> Path:

@@ -21,15 +21,13 @@ from typing import Any
 
 from hf_kit import console
 from hf_kit.errors import UserError
-from hf_kit.launch_settings import SETTING, find_setting, setting_names
+from hf_kit.launch_settings import LAUNCHED, SETTING, find_setting, setting_names
 
 # What of `accelerate launch` can be said beside it; everything else is the training's.
 FLAGS = (
     "num_processes num_machines machine_rank main_process_ip main_process_port gpu_ids mixed_precision dynamo_backend "
     "num_cpu_threads_per_process max_restarts monitor_interval".split()
 )
-# For the processes: the setting, and which of `FLAGS` were given.
-LAUNCHED = "HF_KIT_LAUNCHED"
 # A model with its optimizer may take minutes to save after SIGTERM; torch's 30 seconds would cut that off.
 SAVING_SECONDS = 600
 
@@ -93,12 +91,13 @@ def launch(wanted: Launch) -> int:
     )
     if not (args.multi_gpu or args.use_fsdp or args.use_deepspeed):
         return _run_one(args)
-    _silence_torch()
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(SAVING_SECONDS))
+    import torch.distributed.run  # noqa: F401 (its loggers are there now)
     from torch.distributed import DistNetworkError, DistStoreError
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+    _silence_torch()
     try:
         launch_command(_parsed(wanted))
     except ChildFailedError as failed:
@@ -222,8 +221,9 @@ def _run_one(args: Namespace) -> int:
 
 def _silence_torch() -> None:
     """torch's launcher logs whatever ends a process; we say it, once."""
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    os.environ.setdefault("LOGLEVEL", "CRITICAL")
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith(("torch.distributed.elastic", "torch.distributed.launcher")):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _signal(number: int) -> str:

@@ -23,8 +23,10 @@ from hf_kit.arguments import (
     ModelArguments,
     parse_json_field,
 )
+from hf_kit.effective_settings import settle_conflicts
 from hf_kit.errors import UserError, nearest
 from hf_kit.flag_checks import check_flags, check_given
+from hf_kit.launch_environment import read_launch_environment
 from hf_kit.launch_settings import SETTING, setting_names
 from hf_kit.recipe import QUICKSTART, as_flags, find_recipe, read_recipe
 from hf_kit.redaction import redact
@@ -216,12 +218,14 @@ def parse_arguments(argv: list[str]) -> Arguments:
     sources = {name: "command line" if name in from_line else "recipe" for name in given}
     _follow_eval_strategy(given, sources)
 
+    launched = read_launch_environment()
     try:
         built = [part(**{f.name: given[f.name] for f in dataclasses.fields(part) if f.name in given}) for part in parts]
     except Exception as reason:  # the values are the user's, whatever transformers raises over them
         raise UserError(str(reason)) from None
-    arguments = Arguments(str(path) if path else None, chosen.task, *built, sources)
+    arguments = Arguments(str(path) if path else None, chosen.task, *built, sources, launched)
     arguments.model.config_overrides = parse_json_field("config_overrides", arguments.model.config_overrides)
+    settle_conflicts(arguments, given)
     _check_values(arguments)
     check_flags(arguments)
     return arguments

@@ -15,7 +15,7 @@ ROWS = [
     {"run", "evaluation", "prediction", "parsing", "flag_checks", "doctor", "chaos", "launching"},
     {"publishing"},
     {"proof", "hub"},
-    {"agreement", "settings", "scoring", "saved_run", "seeds", "card"},
+    {"agreement", "effective_settings", "settings", "scoring", "saved_run", "seeds", "card"},
     {"batch_size_finder", "checkpoint_averaging"},
     {"trainer", "divergence", "machine_failures", "progress", "report"},
     {"checkpointing"},
@@ -30,7 +30,18 @@ ROWS = [
     | {"adapter_layers", "answers", "collation", "input_rows", "streaming", "truncation", "windows"},
     {"arguments", "huge_pages", "models", "untrusted_folder", "vector_file"},
     {"process_group", "run_lock"},
-    {"launch_settings", "recipe", "console", "errors", "hub_errors", "links", "packings", "redaction", "usage"},
+    {
+        "launch_environment",
+        "launch_settings",
+        "recipe",
+        "console",
+        "errors",
+        "hub_errors",
+        "links",
+        "packings",
+        "redaction",
+        "usage",
+    },
 ]
 
 
