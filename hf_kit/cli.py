@@ -32,7 +32,7 @@ usage: hf-kit COMMAND ...
   hf-kit COMMAND --debug    an error's traceback as well
   hf-kit --version
 
-RUN is a run folder or the Hub id of one. On several GPUs: accelerate launch recipes/train.py RECIPE.yaml ...
+RUN is a run folder or the Hub id of one. Of --accelerate_config: hf-kit train --help
 Exit status: 0 done; 1 an error (said in one line), a machine that cannot train (doctor), a damaged checkpoint (verify);
 130 stopped by Ctrl-C (SIGINT), 143 by SIGTERM: a training run has then saved, and the same command goes on."""
 

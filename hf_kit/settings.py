@@ -68,7 +68,7 @@ def settle_settings(arguments: Arguments) -> PreTrainedConfig:
     if training.n_gpu > 1:
         # One process over several GPUs is torch's DataParallel: slower, and its loss is scaled otherwise.
         training._n_gpu = 1
-        console.warn("several GPUs and one process: one GPU is used; start with `accelerate launch --multi_gpu`")
+        console.warn("several GPUs and one process: one GPU is used; start with --accelerate_config multi_gpu")
     name = torch.cuda.get_device_name() if training.device.type == "cuda" else platform.processor() or "CPU"
     word = {"no": "fp32"}.get(precision.mixed_precision, precision.mixed_precision)
     console.say(

@@ -1,14 +1,21 @@
 """`hf-kit train --accelerate_config`: mistakes before anything starts, one error, the processes' own exit status."""
 
 import json
+import os
+import re
 import signal
 import socket
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 from test_launch import REPOSITORY, start
+from tiny import FAMILIES, QUIET_RUN, reviews, write_csv
 
 from hf_kit import launching
+from hf_kit.checkpoints.names import checkpoints
 from hf_kit.cli import main
 from hf_kit.errors import LostProcess
 from hf_kit.launch_settings import setting_names
@@ -172,3 +179,99 @@ def test_mistakes_of_a_launch_are_told_without_loading_torch():
         "sys.exit('torch' in sys.modules)"
     )
     assert "there is no such setting" in start([sys.executable, "-c", code]).stderr
+
+
+# Whole programs: two processes on the CPU.
+
+LONG = ["--max_steps=100000", "--eval_strategy=no", "--load_best_model_at_end=False", "--save_strategy=no"]
+LONG += [f"--config_overrides={json.dumps(FAMILIES['hf_kit_lstm'])}", "--model_type=hf_kit_lstm", *QUIET_RUN]
+LONG += ["--save_minutes=0.02", "--output_dir=out", "--ddp_timeout=8"]
+
+
+@pytest.fixture
+def two(tmp_path):
+    """A run of two processes in the middle of its training."""
+    write_csv(tmp_path / "reviews.csv", reviews(40))
+    write_csv(tmp_path / "dev.csv", reviews(10, seed=9))
+    run = subprocess.Popen(
+        [sys.executable, "-m", "hf_kit.cli", "train", *LONG, "--accelerate_config=multi_cpu"],
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    until = time.monotonic() + 300
+    while not checkpoints(Path("out")):
+        assert run.poll() is None and time.monotonic() < until, run.communicate()
+        time.sleep(0.05)
+    yield run
+    run.kill()
+
+
+def process(run: subprocess.Popen, rank: int) -> int:
+    for pid in map(int, Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()):
+        if f"\0RANK={rank}\0" in Path(f"/proc/{pid}/environ").read_text():
+            return pid
+    raise AssertionError(rank)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_dies_ends_the_run_in_half_a_minute_with_its_error(two, rank):
+    began = time.monotonic()
+    os.kill(process(two, rank), signal.SIGKILL)
+    said = two.communicate(timeout=100)[1]
+    assert time.monotonic() - began < 30
+    assert two.returncode == 128 + signal.SIGKILL
+    assert said.count("error: ") == 1 and f"process {rank} was ended by SIGKILL" in said
+    assert "torch/distributed" not in said
+
+
+@pytest.mark.slow
+def test_a_process_that_hangs_ends_the_run_after_the_time_that_was_set(two):
+    began = time.monotonic()
+    os.kill(process(two, 1), signal.SIGSTOP)
+    said = two.communicate(timeout=100)[1]
+    assert time.monotonic() - began < 8 + 30 + 15  # --ddp_timeout, torch's patience with the one that hangs, the rest
+    assert two.returncode == 1
+    assert "another process did not answer for 8 s" in said and said.count("error: ") == 1
+
+
+@pytest.mark.slow
+def test_ctrl_c_once_ends_the_whole_tree_saved_with_status_130(two):
+    others = [process(two, rank) for rank in (0, 1)]
+    os.killpg(two.pid, signal.SIGINT)
+    said = two.communicate(timeout=100)[0]
+    assert two.returncode == 130
+    assert re.search(r"stopped by SIGINT after step (\d+) of 100000; saved", said)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in others)
+
+
+@pytest.mark.slow
+def test_a_mistake_is_told_once_and_a_process_with_other_rows_is_named(tmp_path):
+    """Two machines, each with its own copy of the training file."""
+    for rank in (0, 1):
+        (tmp_path / str(rank)).mkdir()
+        write_csv(tmp_path / str(rank) / "reviews.csv", reviews(40, seed=rank))
+        write_csv(tmp_path / str(rank) / "dev.csv", reviews(10, seed=9))
+    with socket.create_server(("", 0)) as free:
+        port = free.getsockname()[1]
+    words = [word for word in LONG if not word.startswith("--output_dir")]
+    env = os.environ | {"PYTHONPATH": str(REPOSITORY), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-m", "hf_kit.cli", "train", *words, f"--output_dir={tmp_path}/out", "--ddp_timeout=200"],
+            env=env | {"RANK": str(rank), "LOCAL_RANK": "0", "WORLD_SIZE": "2"},
+            cwd=tmp_path / str(rank),
+            text=True,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+        )
+        for rank in (0, 1)
+    ]
+    first, second = (run.communicate(timeout=300)[1] for run in runs)
+    assert [run.returncode for run in runs] == [1, 1]
+    assert first.count("error: ") == 1 and f"process 1 ({socket.gethostname()}) has train rows: " in first
+    assert "error" not in second
+    assert not (tmp_path / "out").exists()
