@@ -214,6 +214,8 @@ def parse_arguments(argv: list[str]) -> Arguments:
     from_line = _explicit(parser, argv, "the command line")
     _drop_what_the_line_replaces(from_recipe, from_line)
     given = from_recipe | from_line
+    if SETTING in given:
+        raise UserError(f"--{SETTING} {given[SETTING]} starts processes: only on the command line of hf-kit train")
     check_given(given)
     sources = {name: "command line" if name in from_line else "recipe" for name in given}
     _follow_eval_strategy(given, sources)

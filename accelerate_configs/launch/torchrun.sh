@@ -11,9 +11,18 @@ set -euo pipefail
 per_node=${PROCESSES_PER_NODE:-gpu} # gpu: one for each; on CPUs a number
 train=$(cd "$(dirname "$0")/../../recipes" && pwd)/train.py
 
+# torch looks for MAIN_HOST among the addresses of this machine's name; one with several networks, or whose name leads
+# elsewhere, says its own in LOCAL_ADDR.
+rendezvous="join_timeout=${JOIN_TIMEOUT:-3600}"
+local_addr=()
+if [ -n "${LOCAL_ADDR:-}" ]; then
+    local_addr=(--local_addr "$LOCAL_ADDR")
+    if [ "$LOCAL_ADDR" = "$MAIN_HOST" ]; then rendezvous+=",is_host=true"; else rendezvous+=",is_host=false"; fi
+fi
+
 # save_minutes: how much work the loss of a machine may cost. After join_timeout seconds without it the others give up.
 exec python -m torch.distributed.run \
     --nnodes "$NODES" --nproc_per_node "$per_node" --max_restarts "${MAX_RESTARTS:-100}" --shutdown_timeout 300 \
     --rdzv_id "${JOB_ID:-hf-kit}" --rdzv_backend c10d --rdzv_endpoint "$MAIN_HOST:${PORT:-29500}" \
-    --rdzv_conf "join_timeout=${JOIN_TIMEOUT:-3600}" ${LOCAL_ADDR:+--local_addr "$LOCAL_ADDR"} \
+    --rdzv_conf "$rendezvous" "${local_addr[@]}" \
     "$train" "$1" --save_minutes 10 "${@:2}"
