@@ -150,7 +150,7 @@ def test_a_host_that_was_cut_off_comes_back_and_the_run_ends(tmp_path, hosts):
         pids = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True).stdout.split()
         subprocess.run(["kill", "-KILL", *pids], check=False)
         second.wait()
-            lost = "another process"
+        lost = "another process"
         wait_for("the error", lambda: lost in Path("host0.log").read_text(), first, seconds=90)
         assert first.poll() is None  # it waits for the other
         ip("-n", name, "link", "set", device, "up")
