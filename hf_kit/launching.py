@@ -2,7 +2,7 @@
 
 The processes are started by accelerate, several of them by torch's own launcher below it. What is added here: mistakes
 in the launch are one clear error before anything starts, an error of any process is told once, and the exit status is
-that of the processes. They run in sessions of their own, so that Ctrl-C in a terminal reaches them once, from here.
+that of the processes. Each runs in a process group of its own, so that Ctrl-C in a terminal reaches it once, from here.
 """
 
 import importlib.util

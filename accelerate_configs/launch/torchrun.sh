@@ -20,6 +20,10 @@ if [ -n "${LOCAL_ADDR:-}" ]; then
     if [ "$LOCAL_ADDR" = "$MAIN_HOST" ]; then rendezvous+=",is_host=true"; else rendezvous+=",is_host=false"; fi
 fi
 
+# Else a machine that comes back is not told the address of the first process: the others know it from before the loss,
+# and torch 2.13 lets them keep that to themselves (dynamic_rendezvous.py, `_bootstrap_store_info`).
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
+
 # save_minutes: how much work the loss of a machine may cost. After join_timeout seconds without it the others give up.
 exec python -m torch.distributed.run \
     --nnodes "$NODES" --nproc_per_node "$per_node" --max_restarts "${MAX_RESTARTS:-100}" --shutdown_timeout 300 \
