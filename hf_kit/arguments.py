@@ -15,6 +15,8 @@ import torch
 from transformers import Seq2SeqTrainingArguments
 
 from hf_kit.errors import UserError
+from hf_kit.launch_environment import LaunchEnvironment
+from hf_kit.process_group import join_gloo
 
 # Flags that change neither what is learned nor how it is scored: two runs that differ in these alone are the same run.
 NOT_IN_FINGERPRINT = frozenset(
@@ -245,11 +247,11 @@ class KitTrainingArguments(Seq2SeqTrainingArguments):
         if not torch.cuda.is_available() and not torch.backends.mps.is_available():
             # transformers refuses bf16 without a GPU unless told that the CPU is meant.
             self.use_cpu = True
-        if self.use_cpu and int(os.environ.get("WORLD_SIZE", "1")) > 1 and self.ddp_backend is None:
-            # Without it each launched process would believe itself alone.
-            self.ddp_backend = "gloo"
-        super().__post_init__()
         launched = int(os.environ.get("WORLD_SIZE", "1"))
+        if self.use_cpu and launched > 1:
+            self.ddp_backend = self.ddp_backend or "gloo"
+            join_gloo(self.ddp_timeout)
+        super().__post_init__()
         if launched != self.world_size:
             raise ValueError(
                 f"{launched} processes were launched, but this one finds {self.world_size} in its group: each would "
@@ -259,7 +261,7 @@ class KitTrainingArguments(Seq2SeqTrainingArguments):
 
 @dataclass
 class Arguments:
-    """The parsed flags of one run and, in `sources`, who set each of them."""
+    """The parsed flags of one run; in `sources` who set each of them, in `launched` what a launcher said."""
 
     recipe: str | None
     task_name: str
@@ -269,6 +271,7 @@ class Arguments:
     lora: LoraArguments
     training: KitTrainingArguments
     sources: dict[str, str]
+    launched: LaunchEnvironment
 
     def is_set(self, name: str) -> bool:
         """True if the recipe or the command line gave `name` a value."""

@@ -10,14 +10,16 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from hf_kit import __version__, console
-from hf_kit.errors import Interrupted, ProcessError, UserError, nearest
+from hf_kit.errors import Interrupted, LostProcess, ProcessError, UserError, nearest
 from hf_kit.huge_pages import ask_for_huge_pages
-from hf_kit.redaction import redact_exception, redact_logs
+from hf_kit.launching import launch, leave_to_launcher, read_launch
+from hf_kit.redaction import redact, redact_exception, redact_logs
 
 HELP = """\
 usage: hf-kit COMMAND ...
 
   hf-kit train [RECIPE.yaml] [--flag value ...]   train, score and save a model; no argument: the quickstart
+  hf-kit train ... --accelerate_config NAME       the same in several processes, on GPUs, on several machines
   hf-kit evaluate RUN --test_file FILE            score a finished run on other rows
   hf-kit predict RUN "a text" ["another" ...]     label texts (or --file FILE, or lines on standard input)
   hf-kit predict RUN photo.jpg folder/ ...        label images
@@ -30,7 +32,7 @@ usage: hf-kit COMMAND ...
   hf-kit COMMAND --debug    an error's traceback as well
   hf-kit --version
 
-RUN is a run folder or the Hub id of one. On several GPUs: accelerate launch recipes/train.py RECIPE.yaml ...
+RUN is a run folder or the Hub id of one. Of --accelerate_config: hf-kit train --help
 Exit status: 0 done; 1 an error (said in one line), a machine that cannot train (doctor), a damaged checkpoint (verify);
 130 stopped by Ctrl-C (SIGINT), 143 by SIGTERM: a training run has then saved, and the same command goes on."""
 
@@ -79,21 +81,32 @@ def main(argv: list[str] | None = None) -> int:
         console.error("interrupted; a training run goes on from its last checkpoint with the same command")
         return 128 + signal.SIGINT
     except BaseException as reason:  # a panic in a Rust library is no `Exception`
+        _tell(reason, debug)
         if debug:
             reason.__suppress_context__ = False
             redact_exception(reason)
             raise
-        if isinstance(reason, UserError):
-            console.error(str(reason), every_process=isinstance(reason, ProcessError))
-        else:
-            what = f"{type(reason).__name__}: {str(reason)[:MOST_CHARACTERS] or 'no message'}"
-            console.error(f"unexpected {what}; run again with --debug for the traceback", every_process=True)
         return 1
     return 0
 
 
-def train(argv: list[str]) -> None:
-    """hf-kit train."""
+def _tell(reason: BaseException, debug: bool) -> None:
+    """Print the error, unless a launcher or, soon, the interpreter does."""
+    if isinstance(reason, UserError):
+        message, everywhere = str(reason), isinstance(reason, ProcessError)
+    else:
+        what = f"{type(reason).__name__}: {str(reason)[:MOST_CHARACTERS] or 'no message'}"
+        message, everywhere = redact(f"unexpected {what}; run again with --debug for the traceback"), True
+    left = leave_to_launcher(message, lost=isinstance(reason, LostProcess), told=debug)
+    if not left and not debug:
+        console.error(message, every_process=everywhere)
+
+
+def train(argv: list[str]) -> int | None:
+    """hf-kit train; the exit status of the processes where it launches some."""
+    wanted = None if {"-h", "--help"} & set(argv) else read_launch(argv)
+    if wanted:
+        return launch(wanted)
     ask_for_huge_pages(argv)
     from hf_kit.parsing import parse_arguments
     from hf_kit.run import train as train_run

@@ -19,6 +19,10 @@ class ProcessError(UserError):
     """One that a process has alone: told by that one, whichever it is, while others may know nothing of it."""
 
 
+class LostProcess(ProcessError):
+    """Another process of the run is gone, or does not answer: the error is there."""
+
+
 class Interrupted(Exception):
     """Training stopped because it was asked to, and what it had done is saved.
 

@@ -1,4 +1,4 @@
-"""What ends a run on one process without being a mistake in flags or data: no memory left, a data worker that died."""
+"""What ends a run without being a mistake in flags or data: no memory left, a data worker or another process gone."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,11 +8,14 @@ import torch
 from transformers import TrainingArguments
 
 from hf_kit.checkpoints.names import last_checkpoint
-from hf_kit.errors import ProcessError
+from hf_kit.errors import LostProcess, ProcessError
 
 # torch raises a plain RuntimeError for these.
 DEAD_WORKER = ("DataLoader worker", "exited unexpectedly", "is killed by signal")
 NO_MEMORY_ON_CPU = "DefaultCPUAllocator"
+# So do gloo and NCCL where another process no longer answers.
+NO_ANSWER = ("Timed out", "timed out", "timeout")
+COLLECTIVES = ("gloo", "NCCL")
 
 
 @contextmanager
@@ -36,6 +39,30 @@ def told_by_its_process(training: TrainingArguments) -> Iterator[None]:
         last = last_checkpoint(Path(training.output_dir))
         then = f"The run then goes on from {last}" if last else "Nothing was saved yet"
         raise ProcessError(f"{what}. {then}") from reason
+
+
+@contextmanager
+def lost_processes_told(training: TrainingArguments) -> Iterator[None]:
+    """Name the process that failed as the cause, where this one only hears nothing of it any more.
+
+    Raises:
+        LostProcess: another process is gone, or did not answer for `--ddp_timeout` seconds.
+    """
+    try:
+        yield
+    except RuntimeError as reason:
+        text = str(reason)
+        talking = isinstance(reason, torch.distributed.DistError) or any(name in text for name in COLLECTIVES)
+        if training.world_size == 1 or not talking:
+            raise
+        if any(word in text for word in NO_ANSWER):
+            what = (
+                f"another process did not answer for {training.ddp_timeout} s: it hangs, or its machine is cut off; "
+                "work that may take longer needs a larger --ddp_timeout"
+            )
+        else:
+            what = "another process is gone; its own error, beside this one or on its machine, says why"
+        raise LostProcess(f"{what}. The same command goes on from the last checkpoint") from reason
 
 
 def _dead_worker(training: TrainingArguments, text: str) -> str:

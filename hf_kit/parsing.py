@@ -23,8 +23,11 @@ from hf_kit.arguments import (
     ModelArguments,
     parse_json_field,
 )
+from hf_kit.effective_settings import settle_conflicts
 from hf_kit.errors import UserError, nearest
 from hf_kit.flag_checks import check_flags, check_given
+from hf_kit.launch_environment import read_launch_environment
+from hf_kit.launch_settings import SETTING, setting_names
 from hf_kit.recipe import QUICKSTART, as_flags, find_recipe, read_recipe
 from hf_kit.redaction import redact
 from hf_kit.run_folder import RUN, read_json
@@ -201,6 +204,8 @@ def parse_arguments(argv: list[str]) -> Arguments:
         parts, prog="hf-kit train", usage="hf-kit train [RECIPE.yaml] [--flag value ...]", allow_abbrev=False
     )
     parser.add_argument("--task", help="what is learned; read before all other flags")
+    launch = f"start several processes: {', '.join(setting_names())}, or an accelerate configuration's path; beside it "
+    parser.add_argument(f"--{SETTING}", help=f"{launch}--num_processes and other flags of `accelerate launch`")
     if {"-h", "--help"} & set(argv):
         parser.parse_args(["--help"])
     parser.forget_defaults()
@@ -209,16 +214,20 @@ def parse_arguments(argv: list[str]) -> Arguments:
     from_line = _explicit(parser, argv, "the command line")
     _drop_what_the_line_replaces(from_recipe, from_line)
     given = from_recipe | from_line
+    if SETTING in given:
+        raise UserError(f"--{SETTING} {given[SETTING]} starts processes: only on the command line of hf-kit train")
     check_given(given)
     sources = {name: "command line" if name in from_line else "recipe" for name in given}
     _follow_eval_strategy(given, sources)
 
+    launched = read_launch_environment()
     try:
         built = [part(**{f.name: given[f.name] for f in dataclasses.fields(part) if f.name in given}) for part in parts]
     except Exception as reason:  # the values are the user's, whatever transformers raises over them
         raise UserError(str(reason)) from None
-    arguments = Arguments(str(path) if path else None, chosen.task, *built, sources)
+    arguments = Arguments(str(path) if path else None, chosen.task, *built, sources, launched)
     arguments.model.config_overrides = parse_json_field("config_overrides", arguments.model.config_overrides)
+    settle_conflicts(arguments, given)
     _check_values(arguments)
     check_flags(arguments)
     return arguments

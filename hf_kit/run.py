@@ -16,6 +16,7 @@ from transformers import EarlyStoppingCallback, PreTrainedConfig, PrinterCallbac
 
 import hf_kit
 from hf_kit import backbone, console, lora, report, run_folder, scoring, seeds, settings, unpadding, word_vectors
+from hf_kit.agreement import refuse_differing
 from hf_kit.arguments import DATA_SOURCES, NOT_IN_FINGERPRINT, Arguments
 from hf_kit.batch_size_finder import find_batch_size
 from hf_kit.channels_last import put_channels_last
@@ -32,7 +33,7 @@ from hf_kit.frozen_weights import frozen_linear_weights, weights_in
 from hf_kit.gradient_checkpointing import enable_gradient_checkpointing
 from hf_kit.hub.access import Destination, check_access, create, default_name
 from hf_kit.hub.continuous import ContinuousPush, refuse_unloadable
-from hf_kit.machine_failures import told_by_its_process
+from hf_kit.machine_failures import lost_processes_told, told_by_its_process
 from hf_kit.memory_estimate import describe_memory, estimate, longest_batch, process_bytes
 from hf_kit.origin import describe_origin
 from hf_kit.precision import DTYPES
@@ -59,11 +60,13 @@ def train(arguments: Arguments) -> Path:
 
     Raises:
         UserError: a mistake in the flags, the data or the folder; nothing of the user's has been changed.
+        LostProcess: another process is gone.
         Interrupted: it was asked to stop, and has saved.
     """
     lock = RunLock()
     try:
-        return _train(arguments, lock)
+        with lost_processes_told(arguments.training):
+            return _train(arguments, lock)
     finally:
         lock.release()
 
@@ -95,6 +98,8 @@ def _train(arguments: Arguments, lock: RunLock) -> Path:
     console.heading("Data")
     prepared = load_data(arguments, task)
     folder, state, parts = settle_folder(arguments, task, prepared, config)
+    refuse_differing(parts | {"output_dir": str(folder)}, arguments.training.world_size)
+    (state,) = broadcast_object_list([state])  # another process may see the folder a moment later, or not at all
     refuse_overwriting(arguments.training.resume_from_checkpoint, folder)
     if state == "finished":
         console.say(f"This run is finished: {folder}")

@@ -10,6 +10,7 @@ from transformers.trainer_utils import SchedulerType
 
 from hf_kit import backbone, console, lora, word_vectors
 from hf_kit.arguments import Arguments, KitTrainingArguments
+from hf_kit.effective_settings import effective_rows
 from hf_kit.families import family_defaults
 from hf_kit.precision import choose_precision
 from hf_kit.tasks import find_task
@@ -67,7 +68,7 @@ def settle_settings(arguments: Arguments) -> PreTrainedConfig:
     if training.n_gpu > 1:
         # One process over several GPUs is torch's DataParallel: slower, and its loss is scaled otherwise.
         training._n_gpu = 1
-        console.warn("several GPUs and one process: one GPU is used; start with `accelerate launch --multi_gpu`")
+        console.warn("several GPUs and one process: one GPU is used; start with --accelerate_config multi_gpu")
     name = torch.cuda.get_device_name() if training.device.type == "cuda" else platform.processor() or "CPU"
     word = {"no": "fp32"}.get(precision.mixed_precision, precision.mixed_precision)
     console.say(
@@ -86,6 +87,5 @@ def print_configuration(arguments: Arguments, config: PreTrainedConfig) -> None:
     names = [n for n in values if n in always or arguments.sources.get(n)]
     order = {"command line": 0, "recipe": 1}
     names.sort(key=lambda n: order.get(arguments.sources.get(n, ""), 2))
-    console.table(
-        ["setting", "value", "set by"], [[n, str(values[n]), arguments.sources.get(n, "default")] for n in names]
-    )
+    rows = [[n, str(values[n]), arguments.sources.get(n, "default")] for n in names]
+    console.table(["setting", "value", "set by"], rows + effective_rows(arguments))

@@ -12,10 +12,10 @@ PACKAGE = Path(hf_kit.__file__).parent
 # From the top to the ground. A module may import from its own row or from rows below it.
 ROWS = [
     {"cli", "notebook"},
-    {"run", "evaluation", "prediction", "parsing", "flag_checks", "doctor", "chaos", "memory_estimate"},
+    {"run", "evaluation", "prediction", "parsing", "flag_checks", "doctor", "chaos", "launching", "memory_estimate"},
     {"publishing"},
     {"proof", "hub"},
-    {"settings", "scoring", "saved_run", "seeds", "card"},
+    {"agreement", "effective_settings", "settings", "scoring", "saved_run", "seeds", "card"},
     {"quantization", "batch_size_finder", "checkpoint_averaging"},
     {"trainer", "divergence", "machine_failures", "progress", "report"},
     {"checkpointing"},
@@ -29,8 +29,19 @@ ROWS = [
     | {"translation_baselines", "generation", "languages", "pair_tokenization", "token_cache", "token_loss"}
     | {"adapter_layers", "answers", "collation", "dealing", "input_rows", "streaming", "truncation", "windows"},
     {"arguments", "huge_pages", "models", "untrusted_folder", "vector_file"},
-    {"run_lock"},
-    {"recipe", "console", "errors", "hub_errors", "links", "packings", "redaction", "usage"},
+    {"process_group", "run_lock"},
+    {
+        "launch_environment",
+        "launch_settings",
+        "recipe",
+        "console",
+        "errors",
+        "hub_errors",
+        "links",
+        "packings",
+        "redaction",
+        "usage",
+    },
 ]
 
 

@@ -5,7 +5,6 @@ import random
 import re
 from pathlib import Path
 
-import pytest
 import yaml
 from tiny import FAMILIES, sentence, write_csv
 
@@ -77,13 +76,3 @@ def test_every_recipe_and_flag_of_the_readmes_commands_is_known():
     assert len(commands) >= 3
     for command in commands:
         parse_arguments(command.replace("recipes/", "").split())
-
-
-@pytest.mark.parametrize("path", sorted((REPOSITORY / "accelerate_configs").glob("*.yaml")), ids=lambda p: p.name)
-def test_accelerate_configs_say_when_and_how_and_are_read_by_accelerate(path):
-    from accelerate.commands.config.config_args import load_config_from_file
-
-    first = path.read_text().splitlines()[0]
-    assert first.startswith("# ") and f"accelerate launch --config_file accelerate_configs/{path.name}" in first
-    config = load_config_from_file(str(path))
-    assert config.num_machines == 1 and config.mixed_precision == "no"
