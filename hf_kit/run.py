@@ -251,7 +251,10 @@ def train_model(
     if arguments.training.device.type == "cpu":
         cheapen_dropout(model, base.model)
         compute_first_token_alone(base.model)
-    say_what_it_takes(arguments, task, model, base, material, before)
+    if arguments.training.gradient_checkpointing:
+        enable_gradient_checkpointing(base.model, arguments.training)
+    if not arguments.training.auto_find_batch_size:  # which tries it instead
+        say_what_it_takes(arguments, task, model, base, material, before)
     if arguments.training.device.type == "cpu" and arguments.training.world_size == 1:
         keep_row_gradients(model)
     with one_clear_error("run.json", folder):
@@ -397,10 +400,8 @@ def quantization(arguments: Arguments, config: PreTrainedConfig, task: Task) -> 
 def say_what_it_takes(
     arguments: Arguments, task: Task, model: Any, base: backbone.Backbone, material: Material, before: int
 ) -> None:
-    """Switch gradient checkpointing on where it is asked for, and say how much memory training will need."""
+    """Say how much memory training will need."""
     training = arguments.training
-    if training.gradient_checkpointing:
-        enable_gradient_checkpointing(base.model, training)
     batch = longest_batch(material.inputs["train"], task.collator(material.processor), training, base.model)
     found = estimate(model, batch, training, before, task.label_smoothing)
     describe_memory(arguments, model, found, checkpointing=base.model.supports_gradient_checkpointing)

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 from datasets import Dataset
 from torch.utils.data import IterableDataset, get_worker_info
 
@@ -129,9 +128,7 @@ class WindowedRows(IterableDataset):
         if self.strategy == "group_by_length":
             return bucketed_order(lengths, self.step, seed, self.epoch)
         if self.strategy == "random":
-            # As accelerate's SeedableRandomSampler, which takes seed + epoch.
-            generator = torch.Generator().manual_seed(seed + self.epoch)
-            return torch.randperm(len(lengths), generator=generator).numpy()
+            return np.random.default_rng((seed, self.epoch)).permutation(len(lengths))  # as `RowSampler`
         return np.arange(len(lengths))
 
 

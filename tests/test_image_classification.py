@@ -220,7 +220,7 @@ def test_every_change_can_be_asked_for():
         ("--mixup_alpha=-1", "must not be negative"),
         ("--image_size=0", "greater than 0"),
         ("--class_weights=balancd", "did you mean"),
-        ("--streaming", "leave --streaming out"),
+        ("--streaming", "never held as a whole anyway"),
         ("--image_column=pic", "no such column"),
         ('--config_overrides={"num_channels": 1}', "num_channels is 1"),
     ],
