@@ -185,7 +185,7 @@ def test_tokens_of_start_end_and_language(name, trained):
     assert generation.decoder_start_token_id == ids[start] == read(folder / "run/config.json")["decoder_start_token_id"]
     assert generation.forced_bos_token_id == (ids[forced] if forced else None)
     assert generation.eos_token_id == tokenizer.eos_token_id and generation.pad_token_id == tokenizer.pad_token_id
-    assert (generation.max_length, generation.num_beams, generation.early_stopping) == (17, 4, True)
+    assert (generation.max_length, generation.num_beams) == (17, 4)
     assert read(folder / "run/run.json")["state"]["prefix"] == prefix
     # Some rows' targets, and what the decoder reads in their place.
     run = open_run(str(folder / "run"))

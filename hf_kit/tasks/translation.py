@@ -307,9 +307,8 @@ class Translation(Task):
         config.max_length, config.max_new_tokens = (longest or self.max_target_length) + 1, None
         if training.generation_num_beams or (config.num_beams or 1) == 1:
             config.num_beams = training.generation_num_beams or BEAMS
-        config.early_stopping = config.num_beams > 1
         if config.num_beams == 1:
-            config.length_penalty = None  # transformers would not save it
+            config.early_stopping = config.length_penalty = None  # transformers would not save them
         # What some were told for summaries: a translation may be short, and may say a thing twice.
         config.min_length = config.no_repeat_ngram_size = None
         if self._begins is not None:
