@@ -30,6 +30,7 @@ FLAGS = (
 )
 # A model with its optimizer may take minutes to save after SIGTERM; torch's 30 seconds would cut that off.
 SAVING_SECONDS = 600
+LATE_SECONDS = 10  # between a process that dies and others that notice
 
 
 @dataclass(frozen=True)
@@ -238,8 +239,13 @@ def _tell_failure(failures: dict[int, Any]) -> int:
         failures: torch's `ProcessFailure` by rank.
     """
 
-    def order(rank: int) -> tuple[bool, int, int]:
-        return failures[rank].error_file_data.get("lost", False), failures[rank].timestamp, rank
+    first = min(failure.timestamp for failure in failures.values())
+
+    def order(rank: int) -> tuple[bool, bool, int, int]:
+        # What ends long after the first one was ended for it, by torch: a process that hangs, say.
+        failure = failures[rank]
+        late = failure.timestamp > first + LATE_SECONDS
+        return late, failure.error_file_data.get("lost", False), failure.timestamp, rank
 
     rank = min(failures, key=order)
     failure = failures[rank]
