@@ -80,8 +80,7 @@ def measure(name: str, processes: int, folder: Path) -> dict:
     os.environ["OMP_NUM_THREADS"] = str(max(1, cores // processes))
     launch = [sys.executable]
     if processes > 1:
-        launch += ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--master_addr=127.0.0.1"]
-        launch += ["--master_port=0"]
+        launch += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     own = ["--folder", str(folder), "--measure", name, "--result", str(result)]
     seen = side_by_side.watched([*launch, *sys.argv, *own], folder)
     return json.loads(result.read_text()) | seen

@@ -75,8 +75,8 @@ def run(name: str, processes: int, flags: list[str]) -> tuple[dict, list[dict], 
         flags += [f"--gradient_accumulation_steps={4 // processes}"]
     command = [sys.executable, TRAIN] if processes == 1 else None
     command = command or [
-        *(sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={processes}"),
-        *("--master_addr=127.0.0.1", "--master_port=0", TRAIN),
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"),
+        TRAIN,
     ]
     done = start([*command, *flags, f"--output_dir={name}"])
     assert done.stdout.count(f"{processes} process(es)") == 1, "one process speaks for all"
