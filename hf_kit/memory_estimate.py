@@ -159,7 +159,8 @@ def longest_batch(
         if lengths is None:
             places = np.arange(min(count, len(rows)))
         elif training.max_tokens_per_batch:
-            batches = TokenBudgetBatches(lengths, training.max_tokens_per_batch, training.seed, training.world_size)
+            together = training.world_size * training.gradient_accumulation_steps
+            batches = TokenBudgetBatches(lengths, training.max_tokens_per_batch, training.seed, together)
             places = max(batches, key=lambda batch: (padded(lengths[batch]), lengths[batch].max()))
         else:
             places = longest_first(lengths)[:count]

@@ -418,7 +418,8 @@ def describe_batches(arguments: Arguments, train: Any) -> None:
     both = lengths if lengths.ndim == 1 else lengths.sum(1)  # [n]
     rows = f"  {of}{both.mean():.1f} tokens a row (longest {both.max()}), "
     if training.max_tokens_per_batch:
-        batches = list(TokenBudgetBatches(lengths, training.max_tokens_per_batch, training.seed, training.world_size))
+        together = training.world_size * training.gradient_accumulation_steps
+        batches = list(TokenBudgetBatches(lengths, training.max_tokens_per_batch, training.seed, together))
         sizes = [len(batch) for batch in batches]
         positions = sum(padded(lengths[batch]) for batch in batches)
         step = f"{min(sizes)} to {max(sizes)} rows a batch"

@@ -203,8 +203,10 @@ class KitTrainer(CheckpointingTrainer):
         self.args.dataloader_drop_last = drop_last and is_training  # every row is scored
         try:
             if is_training and lengths is not None and self.args.max_tokens_per_batch:
-                seed, processes = self._order_seed, self.args.world_size
-                batches = TokenBudgetBatches(lengths, self.args.max_tokens_per_batch, seed, processes)
+                # Whole steps: the batches are then the same however they are dealt to processes and accumulated.
+                together = self.args.world_size * self.args.gradient_accumulation_steps
+                budget = self.args.max_tokens_per_batch
+                batches = TokenBudgetBatches(lengths, budget, self._order_seed, together)
                 loader = self._dataloader_of(batches, dataset)
             elif is_training and self.args.world_size > 1 and not isinstance(dataset, WindowedRows):
                 batches = DealtBatches(sampler, batch_size, self.args.world_size, drop_last)
