@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import FAMILIES, MARIAN, pairs, reviews, write_csv
+from tiny import FAMILIES, reviews, write_csv
 
 import hf_kit
 
@@ -67,32 +67,6 @@ def test_two_processes_form_one_run(tmp_path):
     # The same rows in the same steps: the same weights, but for the order of sums.
     first, second = load_file("one/model.safetensors"), load_file("two/model.safetensors")
     assert max((first[name] - second[name]).abs().max() for name in first) < 5e-3
-
-
-@pytest.mark.slow
-def test_two_processes_translate_as_one(tmp_path):
-    """Tokens are counted over both processes, every row is written once, in its place."""
-    write_csv(tmp_path / "pairs.csv", pairs(160), ("en", "zh"))
-    write_csv(tmp_path / "dev.csv", pairs(21, seed=1), ("en", "zh"))
-    flags = ["--task=translation", "--model_type=marian", f"--config_overrides={json.dumps(MARIAN | {'dropout': 0})}"]
-    flags += [
-        "--train_file=pairs.csv",
-        "--validation_file=dev.csv",
-        "--test_split_percentage=0",
-        "--vocab_size=80",
-        "--baselines=False",
-        "--bf16=False",
-    ]
-    flags += ["--num_train_epochs=3", "--generation_max_length=8", "--per_device_eval_batch_size=4"]
-    run = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_addr=127.0.0.1", TRAIN]
-    start([*run, *flags, "--per_device_train_batch_size=8", "--output_dir=two"])
-    start([sys.executable, TRAIN, *flags, "--per_device_train_batch_size=16", "--output_dir=one"])
-    one, two = (json.loads((tmp_path / f"{name}/results.json").read_text()) for name in ("one", "two"))
-    assert one["training"]["steps"] == two["training"]["steps"]
-    for score in ("loss", "bleu", "chrf", "ter"):
-        assert one["validation"][score] == pytest.approx(two["validation"][score], rel=1e-5), score
-    first, second = load_file("one/model.safetensors"), load_file("two/model.safetensors")
-    assert max((first[name] - second[name]).abs().max() for name in first) < 1e-4
 
 
 @pytest.mark.slow
