@@ -91,7 +91,7 @@ def train(flags: argparse.Namespace) -> None:
     words = f"--train_file {flags.folder}/{work}.jsonl --validation_split_percentage 0 --test_split_percentage 0"
     words += f" --per_device_train_batch_size {ROWS[work] // int(processes)} --save_strategy no --baselines False"
     words += f" --num_train_epochs {measured_training.EPOCHS} --output_dir {flags.folder}/run-{flags.measure}"
-    words += " --disable_tqdm True --logging_strategy no --resume_from_checkpoint auto"
+    words += " --disable_tqdm True --logging_strategy no --eval_strategy no --load_best_model_at_end False"
     if work == "lstm":
         model = json.dumps({"embedding_dim": 128, "hidden_dim": 256, "bidirectional": True, "pooling": "max"})
         own = ["text_classification/lstm.yaml", f"--config_overrides={model}", "--max_length=256"]
