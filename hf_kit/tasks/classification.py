@@ -90,7 +90,7 @@ class Classification(Task):
 
     def scan_stream(self, train: RowStream, buffer_size: int) -> StreamedRows:
         """The training rows of `--streaming`, checked and labelled; sets `mapping`."""
-        raise NotImplementedError(self.not_streamed)
+        raise UserError(f"--streaming: {self.not_streamed}; leave it out")
 
     def prepare(self, raw: RawSplits, data_arguments: DataArguments) -> Prepared:
         if raw.train is None:
