@@ -20,8 +20,14 @@ def token_loss(
 
     Without `num_items_in_batch` the divisor is this batch's own count.
     """
-    written = labels != IGNORED  # [b, t]
-    total = F.cross_entropy(logits[written].float(), labels[written], label_smoothing=label_smoothing, reduction="sum")
+    # Padding is passed over, not cut out: the gradient of a cut fills a second tensor of all logits.
+    total = F.cross_entropy(
+        logits.flatten(0, 1).float(),
+        labels.flatten(),
+        ignore_index=IGNORED,
+        label_smoothing=label_smoothing,
+        reduction="sum",
+    )
     return total / (count_tokens(labels) if num_items_in_batch is None else num_items_in_batch)
 
 
