@@ -21,7 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
-from hf_kit.token_loss import IGNORED
+from hf_kit.token_loss import token_loss
 
 # glibc's DEFAULT_MMAP_THRESHOLD_MAX: larger blocks are always mapped for themselves, and given back as a whole.
 LARGEST_IN_HEAP = 32 * 2**20
@@ -91,17 +91,10 @@ class _Step(nn.Module):
         loss.backward()
 
     def _loss(self, logits: Tensor, labels: Tensor | None) -> Tensor:
-        """As large as the task's: of a model that writes `hf_kit.token_loss`, every token; else next to nothing."""
+        """As large as the task's: that of every token for a model that writes; else next to nothing."""
         if labels is None or logits.dim() < 3 or labels.dim() < 2:
             return logits.float().sum()
-        tokens = torch.arange(labels.numel(), device=labels.device)  # all of them: how many are padding, data decide
-        return nn.functional.cross_entropy(
-            logits.flatten(0, 1)[tokens].float(),
-            labels.flatten()[tokens],
-            ignore_index=IGNORED,
-            label_smoothing=self.label_smoothing,
-            reduction="sum",
-        )
+        return token_loss(logits, labels, label_smoothing=self.label_smoothing)
 
 
 def traced_bytes(
