@@ -8,12 +8,13 @@ kept only if it is better there than the best single checkpoint.
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from hf_kit import console
 from hf_kit.checkpoints.names import checkpoints, is_finished, step_of
+from hf_kit.checkpoints.state_files import read_weights
 from hf_kit.errors import UserError
+from hf_kit.sharding import take_weights
 from hf_kit.trainer import KitTrainer
 
 
@@ -32,7 +33,8 @@ def keep_better_average(trainer: KitTrainer, number: int) -> list[int] | None:
         return None
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     best = trainer.state.best_metric
-    _load(trainer.model, average([_weights(path) for path in last]))
+    put = take_weights if trainer.is_fsdp_enabled else _load
+    put(trainer.model, average([read_weights(path) for path in last]))
     steps = sorted(step_of(path) for path in last)
     named = f"the average of {len(last)} checkpoints (steps {steps[0]} to {steps[-1]})"
     if trainer.eval_dataset is None:
@@ -57,11 +59,6 @@ def average(states: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         else:
             out[name] = first
     return out
-
-
-def _weights(checkpoint: Path) -> dict[str, Tensor]:
-    files = sorted(checkpoint.glob("model*.safetensors"))
-    return {name: tensor for path in files for name, tensor in load_file(path).items()}
 
 
 @torch.no_grad()

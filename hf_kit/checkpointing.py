@@ -28,8 +28,9 @@ from hf_kit.channels_last import match_layout
 from hf_kit.checkpoints.commit import Commits, staging
 from hf_kit.checkpoints.manifest import verify
 from hf_kit.checkpoints.names import PREFIX, step_of
-from hf_kit.checkpoints.state_files import read_state, write_state
+from hf_kit.checkpoints.state_files import read_state, read_weights, write_state
 from hf_kit.errors import Interrupted, UserError
+from hf_kit.sharding import take_optimizer_state, take_weights, whole_optimizer_state
 from hf_kit.stopping import StopRequests
 
 STATE = "trainer_state.json"
@@ -201,14 +202,13 @@ class CheckpointingTrainer(Seq2SeqTrainer):
         with self.commits.telling(staged):
             self.save_model(str(staged), _internal_call=True)
             needed = [STATE]
-            sharded = self.is_deepspeed_enabled or self.is_fsdp_enabled
-            if sharded and not self.args.save_only_model:
-                self._save_optimizer_and_scheduler(str(staged))  # by their own means
+            states = {} if self.args.save_only_model else {"processes": processes}
+            if states and self.is_deepspeed_enabled:
+                self._save_optimizer_and_scheduler(str(staged))  # by its own means
+            elif states:
+                states |= {"optimizer": self._optimizer_state(), "scheduler": self.lr_scheduler.state_dict()}
             if not self.args.should_save:
                 return []
-            states = {} if self.args.save_only_model else {"processes": processes}
-            if states and not sharded:
-                states |= {"optimizer": self.optimizer.state_dict(), "scheduler": self.lr_scheduler.state_dict()}
             if states and self.accelerator.scaler is not None:
                 states["scaler"] = self.accelerator.scaler.state_dict()
             for name, state in states.items():
@@ -219,6 +219,11 @@ class CheckpointingTrainer(Seq2SeqTrainer):
                 state.best_model_checkpoint = Path(state.best_model_checkpoint).name  # wherever the folder goes
             state.save_to_json(str(staged / STATE))
             return [*needed, *(path.name for path in staged.iterdir() if path.is_file())]
+
+    def _optimizer_state(self) -> dict[str, Any]:
+        if self.is_fsdp_enabled:
+            return whole_optimizer_state(self.model, self.optimizer.optimizer)
+        return self.optimizer.state_dict()
 
     def _process_state(self) -> dict[str, Any]:
         """What each process has of its own."""
@@ -276,14 +281,24 @@ class CheckpointingTrainer(Seq2SeqTrainer):
         set_epoch(train_dataloader, epoch)
         super()._run_epoch(train_dataloader=train_dataloader, epoch=epoch, **kwargs)
 
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None) -> None:
+        if self.is_fsdp_enabled:
+            take_weights(self.model, read_weights(Path(resume_from_checkpoint)))
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
     def _load_optimizer_and_scheduler(self, checkpoint) -> None:
         if checkpoint is None:
             return
-        if self.is_deepspeed_enabled or self.is_fsdp_enabled:
+        if self.is_deepspeed_enabled:
             super()._load_optimizer_and_scheduler(checkpoint)
             return
-        self.optimizer.load_state_dict(read_state(Path(checkpoint), "optimizer"))
-        match_layout(self.optimizer)
+        state = read_state(Path(checkpoint), "optimizer")
+        if self.is_fsdp_enabled:
+            take_optimizer_state(self.model, self.optimizer.optimizer, state)
+        else:
+            self.optimizer.load_state_dict(state)
+            match_layout(self.optimizer)
         self.lr_scheduler.load_state_dict(read_state(Path(checkpoint), "scheduler"))
 
     def _load_scaler(self, checkpoint) -> None:
@@ -320,7 +335,10 @@ class CheckpointingTrainer(Seq2SeqTrainer):
                 f"the best model's checkpoint {best} was damaged while training went on: {reason}. Restore it, or "
                 "remove it and give the same command: training goes on from a checkpoint before it, or anew"
             ) from None
-        super()._load_best_model()
+        if self.is_fsdp_enabled:
+            take_weights(self.model, read_weights(best))
+        else:
+            super()._load_best_model()
 
     def _finalize_training(self, trial, num_train_samples, start_time):
         self.stop.agree()

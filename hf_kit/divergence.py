@@ -25,6 +25,7 @@ from hf_kit.checkpoints.names import last_checkpoint
 from hf_kit.data.arrow_columns import name_rows
 from hf_kit.errors import UserError
 from hf_kit.sampler import row_lengths
+from hf_kit.sharding import whole
 
 MOST_NAMED = 5  # rows in a message
 MOST_CHARACTERS = 60  # of a row's text
@@ -113,7 +114,7 @@ class Divergence(TrainerCallback):
 def check_weights(model: nn.Module, step: int, trainer: Any) -> None:
     """Raises: UserError: one of the weights that `step` left is NaN or infinite."""
     names, weights = zip(*((name, p) for name, p in model.named_parameters() if p.requires_grad), strict=True)
-    finite = torch.stack([torch.isfinite(weight).all() for weight in weights]).tolist()
+    finite = torch.stack([whole(torch.isfinite(weight).all()) for weight in weights]).tolist()
     wrong = [name for name, good in zip(names, finite, strict=True) if not good]
     if wrong:
         others = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""

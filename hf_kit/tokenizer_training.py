@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
 import sentencepiece
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from hf_kit.console import is_main_process
@@ -33,6 +33,9 @@ TEMPLATES = {
 }
 # Those that keep a text as it is where they are asked to.
 LOSSLESS = ("bpe", "unigram")
+
+CHINESE = r"\p{Han}"
+APART = "\t"  # stands in no line: spaces are single ones there
 
 ENDLESS = re.compile(r"\S{1000}")
 
@@ -60,7 +63,9 @@ def train_tokenizer(
     `model_max_length`.
 
     Where a model is to write texts, `lowercase=False` keeps them as they are, without NFKC: letters in their case,
-    Chinese punctuation in its width. `bpe` and `unigram` can; decoding then gives the text back.
+    Chinese punctuation in its width. `bpe` and `unigram` can; decoding then gives the text back. `unigram` then takes
+    Chinese characters one by one: of words and phrases, each rarer than its characters, a small corpus teaches little
+    (tatoeba_en_zh, three epochs of a transformer: BLEU 4 with 2,700 of them, 18 with 430).
 
     `more_words` fill the places that the texts' own words leave in a `wordlevel` vocabulary, in their order: words that
     have a vector, so that a new text's word can be known though no training text has it. The other kinds build unknown
@@ -202,6 +207,11 @@ def _unigram(texts: _NotBlank, vocab_size: int, lowercase: bool) -> Tokenizer:
     lines = [" ".join((normalizer.normalize_str(text) if normalizer else text).split()) for text in texts]
     counts = Counter(character for line in lines for character in line if character != " ")
     _, rare = _most_frequent(counts, vocab_size - len(SPECIAL_TOKENS) - 1)  # one place is for "▁"
+    steps = [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()]
+    if not lowercase:
+        apart = pre_tokenizers.Split(Regex(CHINESE), "isolated")
+        lines = [APART.join(part for part, _ in apart.pre_tokenize_str(line)) for line in lines]
+        steps.append(apart)
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=(line.translate(rare) for line in lines),
@@ -211,6 +221,7 @@ def _unigram(texts: _NotBlank, vocab_size: int, lowercase: bool) -> Tokenizer:
         hard_vocab_limit=False,
         character_coverage=1.0,
         normalization_rule_name="identity",
+        pretokenization_delimiter=APART,
         max_sentence_length=2**30,  # bytes; the most it allows: a longer line would be left out
         num_threads=1,
         unk_id=0,
@@ -224,7 +235,7 @@ def _unigram(texts: _NotBlank, vocab_size: int, lowercase: bool) -> Tokenizer:
     vocab = [(token, 0.0) for token in SPECIAL_TOKENS] + pieces
     backend = Tokenizer(models.Unigram(vocab, unk_id=SPECIAL_TOKENS.index("[UNK]")))
     backend.normalizer = normalizer
-    backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    backend.pre_tokenizer = pre_tokenizers.Sequence(steps)
     backend.decoder = decoders.Metaspace()
     return backend
 

@@ -39,6 +39,7 @@ from hf_kit.sampler import (
     TokenBudgetBatches,
     row_lengths,
 )
+from hf_kit.sharding import choose_layers, whole, with_its_own_classes
 from hf_kit.stream_order import WindowedRows
 from hf_kit.streaming import TokenizedStream
 from hf_kit.tasks.task import Task
@@ -68,6 +69,7 @@ class KitTrainer(CheckpointingTrainer):
         if isinstance(self.train_dataset, TokenizedStream):
             # Each process reads the stream and takes its own rows, instead of rank 0 sending every batch.
             self.accelerator.dataloader_config.dispatch_batches = False
+        choose_layers(self.accelerator, self.model)
         # The count of the step is for our loss; a head that also got it could only ignore it.
         self.model_accepts_loss_kwargs = False
         self._divergence = Divergence(self)
@@ -95,7 +97,7 @@ class KitTrainer(CheckpointingTrainer):
 
     def _get_grad_norm(self, model, grad_norm=None):
         # Called once a step, after the last backward pass, clipping done, and before the optimizer.
-        grad_norm = super()._get_grad_norm(model, grad_norm)
+        grad_norm = whole(super()._get_grad_norm(model, grad_norm))
         self._divergence.check(grad_norm)
         return grad_norm
 
@@ -321,7 +323,8 @@ class KitTrainer(CheckpointingTrainer):
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
-        model.save_pretrained(folder, state_dict=state_dict)
+        with with_its_own_classes(model):
+            model.save_pretrained(folder, state_dict=state_dict)
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)
 

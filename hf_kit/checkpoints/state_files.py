@@ -34,6 +34,12 @@ def read_state(folder: Path, name: str) -> Any:
     return _unpacked(tree, load_file(folder / f"{name}.safetensors"))
 
 
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The model, or the adapter, that `save_pretrained` wrote, in however many files; on the CPU."""
+    files = sorted([*folder.glob("model*.safetensors"), *folder.glob("adapter_model*.safetensors")])
+    return {name: tensor for path in files for name, tensor in load_file(path).items()}
+
+
 def _packed(value: Any, place: str, tensors: dict[str, torch.Tensor]) -> Any:
     """`value` as JSON; each object has one key, which says what it stands for."""
     if isinstance(value, np.generic):

@@ -1,0 +1,96 @@
+"""A model that FSDP2 shards over the processes: what is taken apart, and what is put together again for files.
+
+accelerate (1.15) makes one unit of each layer whose class is among the model's `_no_split_modules`, and then one of the
+input embeddings. Where a layer of that list holds them, as `BertEmbeddings` does, they would be taken apart twice, and
+torch stops with an error that says nothing of it.
+
+Files hold whole tensors under the names of one process, as without sharding: in safetensors, and not in the pickles of
+accelerate's `save_fsdp_model` and `save_fsdp_optimizer`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from accelerate import Accelerator
+from peft import PeftModel, get_peft_model_state_dict
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
+
+
+def choose_layers(accelerator: Accelerator, model: nn.Module) -> None:
+    """Leave layers that hold the embeddings to their parts, unless the user has named the classes of the layers."""
+    plugin = getattr(accelerator.state, "fsdp_plugin", None)
+    if plugin is not None and plugin.transformer_cls_names_to_wrap is None:
+        plugin.transformer_cls_names_to_wrap = layers_to_shard(model)
+
+
+def layers_to_shard(model: nn.Module) -> list[str]:
+    """The classes of `model`'s `_no_split_modules` that it has and that hold no embeddings, sorted.
+
+    Where there are none (Marian's list is empty), those of its stacks of layers: what its outermost `ModuleList`s hold.
+    """
+    table = model.get_input_embeddings()
+    holders = {type(module).__name__ for module in model.modules() if table in list(module.modules())[1:]}
+    present = {type(module).__name__ for module in model.modules()}
+    named = (set(model._no_split_modules or ()) & present) - holders
+    return sorted(named or {type(layer).__name__ for layer in _stacked(model)} - holders)
+
+
+def _stacked(module: nn.Module) -> list[nn.Module]:
+    if isinstance(module, nn.ModuleList):
+        return list(module)
+    return [layer for child in module.children() for layer in _stacked(child)]
+
+
+@contextmanager
+def with_its_own_classes(model: nn.Module) -> Iterator[None]:
+    """`model` and its parts of the classes that they had before they were sharded, by whose names and code they load.
+
+    FSDP2 puts a class of its own making, from a module of torch, in the place of each.
+    """
+    sharded = [(part, type(part)) for part in model.modules() if isinstance(part, FSDPModule)]
+    for part, made in sharded:
+        part.__class__ = next(base for base in made.__bases__ if base is not FSDPModule)
+    try:
+        yield
+    finally:
+        for part, made in sharded:
+            part.__class__ = made
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """`tensor` with the parts that other processes hold; of one that is sharded all processes must ask."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def whole_optimizer_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
+    """By parameters' names, on the CPU of the first process; empty on the others. All processes must ask."""
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    return get_optimizer_state_dict(model, optimizer, options=options)
+
+
+def take_optimizer_state(model: nn.Module, optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Give `optimizer` its part of what `whole_optimizer_state` found; on all processes, each with the whole."""
+    set_optimizer_state_dict(model, optimizer, state, options=StateDictOptions(full_state_dict=True))
+
+
+def take_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Give `model` its part of `weights`, named as `save_pretrained` names them; on all processes, each with the whole.
+
+    Of an adapted model they are the adapter's.
+    """
+    if isinstance(model, PeftModel):
+        own = dict(model.named_parameters())
+        names = {id(parameter): name for name, parameter in own.items()}
+        written = get_peft_model_state_dict(model, state_dict=own)
+        weights = {names[id(parameter)]: weights[name] for name, parameter in written.items()}
+    set_model_state_dict(model, weights, options=StateDictOptions(full_state_dict=True, strict=False))

@@ -1,0 +1,115 @@
+"""FSDP2, on two CPU processes: the model of one process, whole in its files; and what its layers are.
+
+In float32 and without dropout, whose random numbers each process draws for its own rows.
+"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_accelerate_configs import plugin_environment
+from test_launch import TRAIN, start
+from test_processes import LSTM, PAIRS, SETTINGS, TEXTS
+from test_processes import files as _files  # noqa: F401  their data, for each test here
+from tiny import FAMILIES, IMAGE_FAMILIES, MARIAN
+from transformers import AutoConfig, AutoModelForImageClassification, AutoModelForSeq2SeqLM
+from transformers import AutoModelForSequenceClassification as AutoModelForTexts
+
+from hf_kit.models.lstm.configuration_lstm import LstmConfig
+from hf_kit.models.lstm.modeling_lstm import LstmForSequenceClassification
+from hf_kit.sharding import layers_to_shard
+
+SHARDED = str(Path(__file__).parent / "sharded_on_cpu.py")
+TRANSFORMER = FAMILIES["bert"] | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+BERT = [*TEXTS, "--model_type=bert", f"--config_overrides={json.dumps(TRANSFORMER)}"]
+CASES = {
+    "encoder": BERT,
+    "LSTM": LSTM,
+    "accumulated, averaged": [*BERT, "--gradient_accumulation_steps=2", "--average_checkpoints=2"],
+    "adapters": [*TEXTS, "--model_name_or_path=bert", "--use_peft", "--lora_r=4"],
+    "pairs, tied weights": PAIRS,
+}
+
+
+def run(name: str, flags: list[str], *, sharded: bool) -> Path:
+    """A run of two epochs, 8 rows a step, every checkpoint of which stays."""
+    rows = (4 if sharded else 8) // (2 if any("accumulation" in flag for flag in flags) else 1)
+    flags = [*flags, *SETTINGS, "--num_train_epochs=2", "--save_total_limit=9", f"--output_dir={name}"]
+    flags += [f"--per_device_train_batch_size={rows}"]
+    if sharded:
+        two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", SHARDED]
+        wanted = {name: value for name, value in plugin_environment("fsdp").items() if name.startswith("FSDP_")}
+        done = start([*two, *flags], CUDA_VISIBLE_DEVICES="", ACCELERATE_USE_FSDP="true", **wanted)
+        assert done.stdout.count("2 process(es)") == 1
+    else:
+        start([sys.executable, TRAIN, *flags])
+    return Path(name)
+
+
+def logged(folder: Path) -> list[dict]:
+    last = max(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    log = json.loads((last / "trainer_state.json").read_text())["log_history"]
+    return [entry for entry in log if "loss" in entry]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    (file,) = folder.glob("*model*.safetensors")
+    return load_file(file)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_it_is_the_model_of_one_process_whole_in_every_file(case):
+    if case == "adapters":
+        run("bert", BERT, sharded=False)
+    one, two = (run(name, CASES[case], sharded=name == "two") for name in ("one", "two"))
+    for entry, other in zip(logged(one), logged(two), strict=True):
+        assert other["loss"] == pytest.approx(entry["loss"], rel=1e-5), entry["step"]
+        assert other["grad_norm"] == pytest.approx(entry["grad_norm"], rel=1e-4), entry["step"]
+    assert sorted(path.name for path in one.iterdir()) == sorted(path.name for path in two.iterdir())
+    pairs = [("", ""), *((path.name, path.name) for path in one.glob("checkpoint-*"))]
+    pairs += [("merged", "merged")] if case == "adapters" else []
+    for place, _ in pairs:
+        expected, found = weights(one / place), weights(two / place)
+        assert {name: (w.shape, w.dtype) for name, w in found.items()} == {
+            name: (w.shape, w.dtype) for name, w in expected.items()
+        }
+        # Adam takes steps of full size also where a gradient is all but zero, and its sign is chance.
+        assert max((expected[name] - found[name]).abs().max() for name in expected) < 1e-3
+        assert not any(path.suffix in (".bin", ".pt", ".pth", ".distcp") for path in (two / place).iterdir())
+    results, others = (json.loads((folder / "results.json").read_text()) for folder in (one, two))
+    for score, value in results["validation"].items():
+        assert others["validation"][score] == pytest.approx(value, rel=1e-4), score
+    assert json.loads((two / "proof.json").read_text())["passed"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["encoder", "adapters"])
+def test_it_goes_on_from_a_checkpoint_to_the_same_bits(case):
+    if case == "adapters":
+        run("bert", BERT, sharded=False)
+    folder = run("two", CASES[case], sharded=True)
+    expected = weights(folder)
+    first, *later = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    for gone in [*later, folder / "merged"]:
+        shutil.rmtree(gone, ignore_errors=True)
+    for file in ("results.json", "model.safetensors", "adapter_model.safetensors"):
+        (folder / file).unlink(missing_ok=True)
+    run("two", CASES[case], sharded=True)
+    found = weights(folder)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_the_embeddings_are_in_none_of_the_layers():
+    config = AutoConfig.for_model("bert", **FAMILIES["bert"], vocab_size=20)
+    assert layers_to_shard(AutoModelForTexts.from_config(config)) == ["BertLayer"]
+    lstm = LstmForSequenceClassification(LstmConfig(vocab_size=20, **FAMILIES["hf_kit_lstm"]))
+    assert layers_to_shard(lstm) == ["VariableLengthLSTM"]
+    config = AutoConfig.for_model("marian", **MARIAN, vocab_size=20, pad_token_id=0)
+    assert layers_to_shard(AutoModelForSeq2SeqLM.from_config(config)) == ["MarianDecoderLayer", "MarianEncoderLayer"]
+    config = AutoConfig.for_model("vit", **IMAGE_FAMILIES["vit"])
+    assert layers_to_shard(AutoModelForImageClassification.from_config(config)) == ["ViTLayer"]
