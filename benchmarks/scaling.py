@@ -2,10 +2,11 @@
 
     python benchmarks/scaling.py
 
-One process has all cores as threads; of several each has its share of them. An LSTM (128/256 in both directions, IMDb
-cut at 256 tokens, 64 rows a step) and MiniLM-L6 (sentences of SST-2, 32 rows a step), through `hf-kit train` and
-torch's launcher with gloo. It needs HF_KIT_DATA and MINILM, as the head of `quality.py` says. Writes `scaling.md`,
-`.json` and `.png` beside this file.
+One process has all cores as threads; of several each has its share of them. "Apart" (`--apart`) are as many processes
+that train at the same time, each a model of its own on its share of the rows, and exchange nothing: what is lost there
+is lost to the machine and not to communication. An LSTM (128/256 in both directions, IMDb cut at 256 tokens, 64 rows a
+step) and MiniLM-L6 (sentences of SST-2, 32 rows a step), through `hf-kit train` and torch's launcher with gloo. It
+needs HF_KIT_DATA and MINILM, as the head of `quality.py` says. Writes `scaling.md`, `.json` and `.png` beside it.
 """
 
 import argparse
@@ -30,6 +31,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=60, help="steps measured (default 60)")
     parser.add_argument("--warmup", type=int, default=8, help="steps before the clock starts (default 8)")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2], help="default: 1 2")
+    parser.add_argument("--apart", action="store_true", help="measure them also without any exchange")
     parser.add_argument("--works", nargs="+", choices=ROWS, default=[*ROWS], help="default: both")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     flags = parser.parse_args()
@@ -47,14 +49,20 @@ def compare(flags: argparse.Namespace, folder: Path) -> None:
     for work in flags.works:
         lines = side_by_side.evenly(side_by_side.data_lines(*FILES[work]), flags.steps * ROWS[work])
         (folder / f"{work}.jsonl").write_text("".join(lines), encoding="utf-8")
-    variants = {f"{work}-{n}": (work, n) for work in flags.works for n in flags.processes}
+    variants = {}
+    for work in flags.works:
+        for n in flags.processes:
+            variants[f"{work}-{n}"] = work, n
+            if flags.apart and n > 1:
+                variants[f"{work}-{n}-apart"] = work, n
     turn = {name: lambda name=name, n=n: measure(name, n, folder) for name, (_, n) in variants.items()}
     runs = side_by_side.in_turn(turn, flags.repeats, tell="seconds")
     table = []
     for name, (work, n) in variants.items():
         seconds, alone = column(runs[name], "seconds"), column(runs[f"{work}-{flags.processes[0]}"], "seconds")
         rate = spread([run["rows"] / run["seconds"] for run in runs[name]])
-        table.append([NAMES[work], str(n), f"{rate:.1f}", "" if n == 1 else f"{ratios(alone, seconds):.2f}"])
+        shown = f"{n}, apart" if name.endswith("apart") else str(n)
+        table.append([NAMES[work], shown, f"{rate:.1f}", "" if n == 1 else f"{ratios(alone, seconds):.2f}"])
     head = ["work", "processes", "rows a second", "times one process"]
     cores = psutil.cpu_count(logical=False)
     about = [
@@ -65,7 +73,11 @@ def compare(flags: argparse.Namespace, folder: Path) -> None:
     side_by_side.write_results("scaling", about, [markdown_table(head, table)], data)
     panels = {
         f"rows/s, {work}": {
-            f"{n} process(es)": [run["rows"] / run["seconds"] for run in runs[f"{work}-{n}"]] for n in flags.processes
+            f"{n} process(es){', apart' if name.endswith('apart') else ''}": [
+                run["rows"] / run["seconds"] for run in runs[name]
+            ]
+            for name, (of, n) in variants.items()
+            if of == work
         }
         for work in flags.works
     }
@@ -83,23 +95,36 @@ def measure(name: str, processes: int, folder: Path) -> dict:
         launch += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     own = ["--folder", str(folder), "--measure", name, "--result", str(result)]
     seen = side_by_side.watched([*launch, *sys.argv, *own], folder)
-    return json.loads(result.read_text()) | seen
+    numbers = json.loads(result.read_text()) | seen
+    if name.endswith("apart"):
+        numbers["rows"] *= processes
+    return numbers
 
 
 def train(flags: argparse.Namespace) -> None:
-    work, _, processes = flags.measure.partition("-")
+    work, processes, *apart = flags.measure.split("-")
+    rank = int(os.environ.get("RANK", "0"))
+    if apart:  # each for itself, with its share of the rows
+        for name in [name for name in os.environ if name.startswith(("TORCHELASTIC", "MASTER_", "GROUP_", "ROLE_"))]:
+            del os.environ[name]
+        for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+            os.environ.pop(name, None)
     words = f"--train_file {flags.folder}/{work}.jsonl --validation_split_percentage 0 --test_split_percentage 0"
     words += f" --per_device_train_batch_size {ROWS[work] // int(processes)} --save_strategy no --baselines False"
     words += f" --num_train_epochs {measured_training.EPOCHS} --output_dir {flags.folder}/run-{flags.measure}"
+    words += f"-{rank} --max_train_samples {flags.steps * ROWS[work] // int(processes)}" if apart else ""
     words += " --disable_tqdm True --logging_strategy no --eval_strategy no --load_best_model_at_end False"
     if work == "lstm":
         model = json.dumps({"embedding_dim": 128, "hidden_dim": 256, "bidirectional": True, "pooling": "max"})
         own = ["text_classification/lstm.yaml", f"--config_overrides={model}", "--max_length=256"]
     else:
         own = ["text_classification/finetune.yaml", f"--model_name_or_path={os.environ['MINILM']}"]
-    rank = int(os.environ.get("RANK", "0"))
     result = flags.result if rank == 0 else flags.folder / f"rank-{rank}.json"
-    attach = lambda trainer: measured_training.MeasuredEpoch(trainer, flags.warmup, result)  # noqa: E731
+
+    def attach(trainer) -> None:
+        numbers = {"parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)}
+        measured_training.MeasuredEpoch(trainer, flags.warmup, result, numbers)
+
     measured_training.train_kit([*own, *words.split()], attach)
 
 

@@ -6,6 +6,7 @@ import platform
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from accelerate.utils import broadcast_object_list
 from transformers import EarlyStoppingCallback, PreTrainedConfig, PrinterCallback, ProgressCallback, set_seed
 
 import hf_kit
-from hf_kit import backbone, console, lora, report, run_folder, scoring, seeds, settings, unpadding, word_vectors
+from hf_kit import backbone, console, lora, report, run_folder, scoring, seeds, settings, unpadding
 from hf_kit.agreement import refuse_differing
 from hf_kit.arguments import DATA_SOURCES, NOT_IN_FINGERPRINT, Arguments
 from hf_kit.batch_size_finder import find_batch_size
@@ -35,12 +36,13 @@ from hf_kit.hub.access import Destination, check_access, create, default_name
 from hf_kit.hub.continuous import ContinuousPush, refuse_unloadable
 from hf_kit.machine_failures import lost_processes_told, told_by_its_process
 from hf_kit.memory_estimate import describe_memory, estimate, longest_batch, process_bytes
+from hf_kit.model_building import build_model, describe_model
+from hf_kit.model_saving import save
 from hf_kit.origin import describe_origin
 from hf_kit.precision import DTYPES
 from hf_kit.progress import EvaluationLines, Progress
-from hf_kit.proof.reference import write_reference
 from hf_kit.publishing import is_complete, publish
-from hf_kit.quantization import check_quantization, on_exact_weights, quantization_config
+from hf_kit.quantization import check_quantization, on_exact_weights
 from hf_kit.run_lock import RunLock
 from hf_kit.sampler import TokenBudgetBatches, bucketed_order, padded, padding_share, row_lengths
 from hf_kit.streaming import TokenizedStream, check_streaming
@@ -236,17 +238,9 @@ def train_model(
     processor, inputs = material.processor, material.inputs
     before = process_bytes()
     exact = copy.deepcopy(config)
-    base = backbone.load_model(
-        arguments.model, config, task.auto_class, arguments.training.seed, quantization(arguments, config, task)
-    )
-    backbone.start_outputs_at(base, task.output_bias())
-    task.finish_model(base.model, arguments.training)
-    if arguments.model.word_vectors:
-        file = VectorFile(arguments.model.word_vectors)
-        word_vectors.fill_embedding(base.model, processor, file, inputs["train"])
-    head = backbone.head_modules(base.model)
-    model = lora.add_lora(base, arguments.lora, task.peft_task_type) if arguments.lora.use_peft else base.model
-    describe_model(model, base)
+    built = build_model(arguments, task, config, processor, inputs["train"])
+    base, model = built.base, built.model
+    describe_model(built)
     put_channels_last(model)
     if arguments.training.device.type == "cpu":
         cheapen_dropout(model, base.model)
@@ -280,7 +274,8 @@ def train_model(
             results = scoring.score(trainer, task, material.prepared, inputs, arguments, folder)
             results["training"] = trained
             results["data_checks"] = material.checks.to_dict()
-            save(trainer, arguments, task, material.prepared, folder, head)
+            rebuild = partial(build_model, arguments, task, config, processor, None)
+            save(trainer, arguments, task, material.prepared, folder, built, rebuild)
             if console.is_main_process():
                 run_folder.write_json(folder / run_folder.RESULTS, results)
     if console.is_main_process() and arguments.training.save_total_limit == 1 and trained["best_step"]:
@@ -377,24 +372,6 @@ def settle_folder(
         arguments.sources["output_dir"] = "model, data and fingerprint"
     folder = Path(arguments.training.output_dir)
     return folder, run_folder.open_run_folder(folder, parts), parts
-
-
-def describe_model(model: Any, base: backbone.Backbone) -> None:
-    trained, total = lora.trainable_share(model)
-    kind = "pretrained" if base.pretrained else "fresh"
-    console.say(
-        f"{type(base.model).__name__} ({kind}): {total:,} parameters, {trained:,} trained ({trained / total:.2%})"
-    )
-    if base.new_modules:
-        console.say(f"  not in the checkpoint, so new: {', '.join(base.new_modules)}")
-
-
-def quantization(arguments: Arguments, config: PreTrainedConfig, task: Task) -> Any:
-    """How the frozen weights are held while adapters are trained; None: exactly."""
-    if not arguments.model.quantized:
-        return None
-    empty = backbone.empty_model(arguments.model, config, task.auto_class)
-    return quantization_config(arguments.model, empty, DTYPES[arguments.training.mixed_precision])
 
 
 def say_what_it_takes(
@@ -537,28 +514,3 @@ def fit(trainer: KitTrainer, folder: Path) -> dict[str, Any]:
         "parameters": total,
         "trained_parameters": trained,
     }
-
-
-def save(
-    trainer: KitTrainer, arguments: Arguments, task: Task, prepared: Prepared, folder: Path, head: list[str]
-) -> None:
-    """The model and its processor into the run folder; after LoRA the adapter there and the merged model below.
-
-    Beside them what the model answers, for the proof.
-    """
-    trainer.save_model(str(folder), _internal_call=True)  # which does not push
-    if console.is_main_process():
-        if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
-            # No process has the whole in memory, and all would have to compute together.
-            model = task.auto_class.from_pretrained(folder, dtype=torch.float32)
-        else:
-            # Without the wrapper that computes in less than float32.
-            model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
-        write_reference(folder, model, task, trainer.processing_class, prepared)
-    if arguments.lora.use_peft and console.is_main_process():
-        commit = trainer.facts["fingerprint_of"]["checkpoint"].partition("@")[2]  # none of a folder's
-        named = arguments.model.model_revision not in (None, "main")
-        lora.finish_adapter_folder(folder, head, commit=commit or None, named=named)
-        merged = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
-        merged.save_pretrained(folder / run_folder.MERGED)
-        trainer.processing_class.save_pretrained(folder / run_folder.MERGED)

@@ -14,15 +14,17 @@ ROWS = [
     {"cli", "notebook"},
     {"run", "evaluation", "prediction", "parsing", "flag_checks", "doctor", "chaos", "launching", "memory_estimate"},
     {"publishing"},
+    {"model_saving"},
     {"proof", "hub"},
     {"agreement", "effective_settings", "settings", "scoring", "saved_run", "seeds", "card"},
+    {"model_building"},
     {"quantization", "batch_size_finder", "checkpoint_averaging"},
     {"trainer", "divergence", "machine_failures", "progress", "report"},
     {"checkpointing"},
     {"checkpoints"},
     {"lora", "families", "precision", "sampler", "stream_order", "run_folder", "stopping"}
     | {"dropout", "embedding_gradient", "first_token", "frozen_weights", "packed_attention", "unpadding"}
-    | {"channels_last", "word_vectors", "origin", "gradient_checkpointing", "traced_step"},
+    | {"channels_last", "word_vectors", "origin", "gradient_checkpointing", "traced_step", "sharding"},
     {"tasks"},
     {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"}
     | {"augmentation", "image_processing", "image_rows", "adapter_merging"}

@@ -94,7 +94,7 @@ def test_it_goes_on_from_a_checkpoint_to_the_same_bits(case):
         run("bert", BERT, sharded=False)
     folder = run("two", CASES[case], sharded=True)
     expected = weights(folder)
-    first, *later = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    _, *later = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
     for gone in [*later, folder / "merged"]:
         shutil.rmtree(gone, ignore_errors=True)
     for file in ("results.json", "model.safetensors", "adapter_model.safetensors"):
