@@ -25,12 +25,35 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
+from hf_kit.errors import UserError
+
 
 def choose_layers(accelerator: Accelerator, model: nn.Module) -> None:
-    """Leave layers that hold the embeddings to their parts, unless the user has named the classes of the layers."""
+    """Leave layers that hold the embeddings to their parts, unless the user has named the classes of the layers.
+
+    Raises:
+        UserError: the model cannot be sharded.
+    """
     plugin = getattr(accelerator.state, "fsdp_plugin", None)
-    if plugin is not None and plugin.transformer_cls_names_to_wrap is None:
+    if plugin is None:
+        return
+    shared = shared_by_three(model)
+    if shared:
+        raise UserError(
+            f"FSDP2 cannot shard {type(model).__name__}: {', '.join(shared)} are one weight, and accelerate keeps two "
+            "of them together at most. Take --accelerate_config deepspeed_zero3 or deepspeed_zero2, or, where the "
+            "model fits on one device, multi_gpu"
+        )
+    if plugin.transformer_cls_names_to_wrap is None:
         plugin.transformer_cls_names_to_wrap = layers_to_shard(model)
+
+
+def shared_by_three(model: nn.Module) -> list[str]:
+    """The names of a weight that three modules or more have in common, as encoder, decoder and output often do."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return next((own for own in names.values() if len(own) > 2), [])
 
 
 def layers_to_shard(model: nn.Module) -> list[str]:
@@ -70,6 +93,15 @@ def with_its_own_classes(model: nn.Module) -> Iterator[None]:
 def whole(tensor: Tensor) -> Tensor:
     """`tensor` with the parts that other processes hold; of one that is sharded all processes must ask."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def each_once(model: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """`weights` as `save_pretrained` writes them of one process: without the other names of those that are tied.
+
+    It knows them by their place in memory, and what was gathered from several processes lies in two.
+    """
+    copies = getattr(model, "all_tied_weights_keys", None) or {}
+    return {name: tensor for name, tensor in weights.items() if name not in copies}
 
 
 def whole_optimizer_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:

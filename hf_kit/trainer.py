@@ -39,7 +39,7 @@ from hf_kit.sampler import (
     TokenBudgetBatches,
     row_lengths,
 )
-from hf_kit.sharding import choose_layers, whole, with_its_own_classes
+from hf_kit.sharding import choose_layers, each_once, whole, with_its_own_classes
 from hf_kit.stream_order import WindowedRows
 from hf_kit.streaming import TokenizedStream
 from hf_kit.tasks.task import Task
@@ -323,6 +323,8 @@ class KitTrainer(CheckpointingTrainer):
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+        if state_dict is not None:
+            state_dict = each_once(model, state_dict)
         with with_its_own_classes(model):
             model.save_pretrained(folder, state_dict=state_dict)
         if self.processing_class is not None:

@@ -21,17 +21,24 @@ from transformers import AutoModelForSequenceClassification as AutoModelForTexts
 
 from hf_kit.models.lstm.configuration_lstm import LstmConfig
 from hf_kit.models.lstm.modeling_lstm import LstmForSequenceClassification
-from hf_kit.sharding import layers_to_shard
+from hf_kit.sharding import layers_to_shard, shared_by_three
 
 SHARDED = str(Path(__file__).parent / "sharded_on_cpu.py")
 TRANSFORMER = FAMILIES["bert"] | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 BERT = [*TEXTS, "--model_type=bert", f"--config_overrides={json.dumps(TRANSFORMER)}"]
+LSTM_PAIRS = {"embedding_dim": 16, "hidden_dim": 16, "embedding_dropout": 0, "lstm_dropout": 0, "output_dropout": 0}
 CASES = {
     "encoder": BERT,
     "LSTM": LSTM,
     "accumulated, averaged": [*BERT, "--gradient_accumulation_steps=2", "--average_checkpoints=2"],
-    "adapters": [*TEXTS, "--model_name_or_path=bert", "--use_peft", "--lora_r=4"],
-    "pairs, tied weights": PAIRS,
+    "adapters": [*TEXTS, "--model_name_or_path=bert", "--use_peft", "--lora_r=4", "--lora_dropout=0"],
+    "pairs": [
+        *(flag for flag in PAIRS if not flag.startswith(("--model_type", "--config"))),
+        *(
+            "--model_type=hf_kit_lstm_seq2seq",
+            f"--config_overrides={json.dumps(LSTM_PAIRS)}",
+        ),
+    ],
 }
 
 
@@ -113,3 +120,11 @@ def test_the_embeddings_are_in_none_of_the_layers():
     assert layers_to_shard(AutoModelForSeq2SeqLM.from_config(config)) == ["MarianDecoderLayer", "MarianEncoderLayer"]
     config = AutoConfig.for_model("vit", **IMAGE_FAMILIES["vit"])
     assert layers_to_shard(AutoModelForImageClassification.from_config(config)) == ["ViTLayer"]
+
+
+def test_a_weight_in_three_places_is_refused_by_name():
+    config = AutoConfig.for_model("marian", **MARIAN, vocab_size=20, pad_token_id=0)
+    shared = shared_by_three(AutoModelForSeq2SeqLM.from_config(config))
+    assert {"model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight"} < set(shared)
+    config = AutoConfig.for_model("bert", **FAMILIES["bert"], vocab_size=20)
+    assert shared_by_three(AutoModelForTexts.from_config(config)) == []
