@@ -164,7 +164,8 @@ def _check_named(model: nn.Module, flag: str, asked: list[str] | None, there: li
 
 def trainable_share(model: nn.Module) -> tuple[int, int]:
     """Numbers of trainable and of all parameters."""
-    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    # What ZeRO-3 has taken apart is empty, and knows how large it was.
+    sizes = [(getattr(p, "ds_numel", p.numel()), p.requires_grad) for p in model.parameters()]
     return sum(n for n, trained in sizes if trained), sum(n for n, _ in sizes)
 
 

@@ -10,6 +10,7 @@ from hf_kit import backbone, console, lora, word_vectors
 from hf_kit.arguments import Arguments
 from hf_kit.precision import DTYPES
 from hf_kit.quantization import quantization_config
+from hf_kit.sharding import in_one_piece
 from hf_kit.tasks.task import Task
 from hf_kit.vector_file import VectorFile
 
@@ -28,6 +29,7 @@ class Built:
     head: list[str]
 
 
+@in_one_piece()
 def build_model(arguments: Arguments, task: Task, config: PreTrainedConfig, processor: Any, rows: Any | None) -> Built:
     """The model that a run starts from, on the CPU; the same one whenever it is asked for.
 

@@ -45,6 +45,7 @@ from hf_kit.publishing import is_complete, publish
 from hf_kit.quantization import check_quantization, on_exact_weights
 from hf_kit.run_lock import RunLock
 from hf_kit.sampler import TokenBudgetBatches, bucketed_order, padded, padding_share, row_lengths
+from hf_kit.sharding import in_one_piece
 from hf_kit.streaming import TokenizedStream, check_streaming
 from hf_kit.tasks import find_task
 from hf_kit.tasks.task import Prepared, Task
@@ -91,9 +92,10 @@ def _train(arguments: Arguments, lock: RunLock) -> Path:
     task.check_model(arguments.model, config, fresh=fresh)
     if destination and arguments.lora.use_peft and arguments.training.hub_strategy != "end":
         refuse_unloadable(arguments.model.model_name_or_path, config.model_type)
-    empty = backbone.empty_model(arguments.model, config, task.auto_class)
-    if empty and arguments.lora.use_peft:
-        lora.add_lora(empty, arguments.lora, task.peft_task_type)
+    with in_one_piece():
+        empty = backbone.empty_model(arguments.model, config, task.auto_class)
+        if empty and arguments.lora.use_peft:
+            lora.add_lora(empty, arguments.lora, task.peft_task_type)
     if empty and arguments.training.gradient_checkpointing and not empty.model.supports_gradient_checkpointing:
         raise UserError(f"--gradient_checkpointing: {config.model_type} cannot do that; leave it out")
 

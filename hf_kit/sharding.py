@@ -1,11 +1,11 @@
-"""A model that FSDP2 shards over the processes: what is taken apart, and what is put together again for files.
+"""A model that FSDP2 or DeepSpeed shards over the processes: what is taken apart, and put together again for files.
 
 accelerate (1.15) makes one unit of each layer whose class is among the model's `_no_split_modules`, and then one of the
 input embeddings. Where a layer of that list holds them, as `BertEmbeddings` does, they would be taken apart twice, and
 torch stops with an error that says nothing of it.
 
 Files hold whole tensors under the names of one process, as without sharding: in safetensors, and not in the pickles of
-accelerate's `save_fsdp_model` and `save_fsdp_optimizer`.
+accelerate's `save_fsdp_model` and `save_fsdp_optimizer`. (DeepSpeed writes the optimizer's state its own way.)
 """
 
 from collections.abc import Iterator
@@ -24,6 +24,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
+from transformers.integrations import deepspeed
 
 from hf_kit.errors import UserError
 
@@ -72,6 +73,21 @@ def _stacked(module: nn.Module) -> list[nn.Module]:
     if isinstance(module, nn.ModuleList):
         return list(module)
     return [layer for child in module.children() for layer in _stacked(child)]
+
+
+@contextmanager
+def in_one_piece() -> Iterator[None]:
+    """What is made here is whole, also under ZeRO-3, until DeepSpeed takes the finished model apart.
+
+    transformers would spread each weight over the processes while it is made: then a head cannot be looked at or
+    started, and nothing can be made by one process alone. It costs each process the memory of the whole model once.
+    """
+    reference = deepspeed._hf_deepspeed_config_weak_ref
+    deepspeed.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        deepspeed._hf_deepspeed_config_weak_ref = reference
 
 
 @contextmanager

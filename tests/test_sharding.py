@@ -1,8 +1,9 @@
-"""FSDP2, on two CPU processes: the model of one process, whole in its files; and what its layers are.
+"""FSDP2 and DeepSpeed, on two CPU processes: the model of one process, whole in its files; and what FSDP2's layers are.
 
 In float32 and without dropout, whose random numbers each process draws for its own rows.
 """
 
+import importlib.util
 import json
 import shutil
 import sys
@@ -42,15 +43,30 @@ CASES = {
 }
 
 
-def run(name: str, flags: list[str], *, sharded: bool) -> Path:
+KINDS = {
+    "fsdp": (SHARDED, ("FSDP_",), {"ACCELERATE_USE_FSDP": "true"}),
+    "deepspeed_zero2": (
+        TRAIN,
+        ("ACCELERATE_DEEPSPEED",),
+        {"ACCELERATE_USE_DEEPSPEED": "true", "DS_ACCELERATOR": "cpu"},
+    ),
+}
+KINDS["deepspeed_zero3"] = KINDS["deepspeed_zero2"]
+DEEPSPEED = pytest.mark.skipif(not importlib.util.find_spec("deepspeed"), reason="needs the package deepspeed")
+each_kind = pytest.mark.parametrize("kind", [pytest.param(k, marks=[DEEPSPEED] * ("deep" in k)) for k in KINDS])
+
+
+def run(name: str, flags: list[str], *, sharded: str | None = None) -> Path:
     """A run of two epochs, 8 rows a step, every checkpoint of which stays."""
     rows = (4 if sharded else 8) // (2 if any("accumulation" in flag for flag in flags) else 1)
     flags = [*flags, *SETTINGS, "--num_train_epochs=2", "--save_total_limit=9", f"--output_dir={name}"]
     flags += [f"--per_device_train_batch_size={rows}"]
     if sharded:
-        two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", SHARDED]
-        wanted = {name: value for name, value in plugin_environment("fsdp").items() if name.startswith("FSDP_")}
-        done = start([*two, *flags], CUDA_VISIBLE_DEVICES="", ACCELERATE_USE_FSDP="true", **wanted)
+        script, prefixes, wanted = KINDS[sharded]
+        two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", script]
+        given = plugin_environment(sharded)
+        wanted = wanted | {name: value for name, value in given.items() if name.startswith(prefixes)}
+        done = start([*two, *flags], CUDA_VISIBLE_DEVICES="", **wanted)
         assert done.stdout.count("2 process(es)") == 1
     else:
         start([sys.executable, TRAIN, *flags])
@@ -69,25 +85,26 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow
+@each_kind
 @pytest.mark.parametrize("case", CASES)
-def test_it_is_the_model_of_one_process_whole_in_every_file(case):
+def test_it_is_the_model_of_one_process_whole_in_every_file(case, kind):
     if case == "adapters":
-        run("bert", BERT, sharded=False)
-    one, two = (run(name, CASES[case], sharded=name == "two") for name in ("one", "two"))
+        run("bert", BERT)
+    one, two = run("one", CASES[case]), run("two", CASES[case], sharded=kind)
     for entry, other in zip(logged(one), logged(two), strict=True):
         assert other["loss"] == pytest.approx(entry["loss"], rel=1e-5), entry["step"]
         assert other["grad_norm"] == pytest.approx(entry["grad_norm"], rel=1e-4), entry["step"]
     assert sorted(path.name for path in one.iterdir()) == sorted(path.name for path in two.iterdir())
-    pairs = [("", ""), *((path.name, path.name) for path in one.glob("checkpoint-*"))]
-    pairs += [("merged", "merged")] if case == "adapters" else []
-    for place, _ in pairs:
+    places = ["", *(path.name for path in one.glob("checkpoint-*")), *(["merged"] if case == "adapters" else [])]
+    for place in places:
         expected, found = weights(one / place), weights(two / place)
         assert {name: (w.shape, w.dtype) for name, w in found.items()} == {
             name: (w.shape, w.dtype) for name, w in expected.items()
         }
         # Adam takes steps of full size also where a gradient is all but zero, and its sign is chance.
         assert max((expected[name] - found[name]).abs().max() for name in expected) < 1e-3
-        assert not any(path.suffix in (".bin", ".pt", ".pth", ".distcp") for path in (two / place).iterdir())
+        if kind == "fsdp":
+            assert not any(path.suffix in (".bin", ".pt", ".pth", ".distcp") for path in (two / place).iterdir())
     results, others = (json.loads((folder / "results.json").read_text()) for folder in (one, two))
     for score, value in results["validation"].items():
         assert others["validation"][score] == pytest.approx(value, rel=1e-4), score
@@ -95,18 +112,19 @@ def test_it_is_the_model_of_one_process_whole_in_every_file(case):
 
 
 @pytest.mark.slow
+@each_kind
 @pytest.mark.parametrize("case", ["encoder", "adapters"])
-def test_it_goes_on_from_a_checkpoint_to_the_same_bits(case):
+def test_it_goes_on_from_a_checkpoint_to_the_same_bits(case, kind):
     if case == "adapters":
-        run("bert", BERT, sharded=False)
-    folder = run("two", CASES[case], sharded=True)
+        run("bert", BERT)
+    folder = run("two", CASES[case], sharded=kind)
     expected = weights(folder)
     _, *later = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
     for gone in [*later, folder / "merged"]:
         shutil.rmtree(gone, ignore_errors=True)
     for file in ("results.json", "model.safetensors", "adapter_model.safetensors"):
         (folder / file).unlink(missing_ok=True)
-    run("two", CASES[case], sharded=True)
+    run("two", CASES[case], sharded=kind)
     found = weights(folder)
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
