@@ -120,6 +120,8 @@ def traced_bytes(
     Raises:
         Exception: of many kinds, where what the model computes depends on the numbers in the batch.
     """
+    if device.type == "cpu":
+        device = torch.device("cpu")  # of several processes each has its own number, which tensors made inside lack
     was_training = model.training
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     casts, holds = {id(p) for p in cast}, {id(p) for p in held}

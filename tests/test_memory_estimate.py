@@ -39,7 +39,7 @@ def batch(rows: int = ROWS) -> dict[str, torch.Tensor]:
 
 def step(model: nn.Module, inputs: dict[str, torch.Tensor] | None = None, dtype=torch.float32, **options) -> int:
     inputs = batch() if inputs is None else inputs
-    return traced_bytes(model, inputs, device=CPU, dtype=dtype, cast=[], **{"held": []} | options).peak
+    return traced_bytes(model, inputs, dtype=dtype, cast=[], **{"device": CPU, "held": []} | options).peak
 
 
 def really(model: nn.Module) -> int:
@@ -58,6 +58,11 @@ def test_a_traced_step_holds_what_a_real_one_does(family):
     model = classifier(family)
     # More where a mask without padding, which no trace can see, lets a decoder go without one.
     assert 0.95 < step(model) / really(model) < (1.15 if family == "llama" else 1.05)
+
+
+def test_a_cpu_with_a_number_is_a_cpu():
+    model, inputs = classifier(), batch()
+    assert step(model, inputs, device=torch.device("cpu", 0)) == step(model, inputs)
 
 
 def test_tracing_leaves_model_and_random_numbers_alone():
