@@ -140,6 +140,17 @@ def test_chinese_is_split_by_character_or_into_learned_words(trained):
         assert len(tokenizer.tokenize("服务非常好")) < 5, name
 
 
+def test_texts_to_be_written_keep_case_and_width_and_chinese_goes_by_character():
+    options = {"tokenizer_type": "unigram", "vocab_size": 400, "lowercase": False}
+    tokenizer = train_tokenizer([*CHINESE * 5, "Tom likes 服务", "Tom's film，非常好"], **options)
+    assert tokenizer.tokenize("服务非常好，") == ["▁", "服", "务", "非", "常", "好", "，"]
+    for text in ("Tom likes 服务", "Tom's film，非常好", "服务非常好"):
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        assert tokenizer.unk_token_id not in ids
+        assert tokenizer.decode(ids) == text
+    assert tokenizer.tokenize("Tom") == ["▁Tom"]
+
+
 def test_unigram_marks_where_words_begin_whatever_the_white_space(trained):
     text = "a  badly\nlit\u3000film，服务非常好"
     assert "".join(trained["unigram"].tokenize(text)) == "▁a▁badly▁lit▁film,服务非常好"
