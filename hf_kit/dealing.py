@@ -73,12 +73,14 @@ class DealtRows(Dataset):
 
 
 class DealtCollator:
-    """The collator `collate`, beside whose batch it stands where this does not count."""
+    """The collator `collate`, without the rows that do not count; of a batch of nothing else it says so beside it."""
 
     def __init__(self, collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]]):
         self.collate = collate
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
-        unused = UNUSED in rows[0]
-        batch = self.collate([{name: value for name, value in row.items() if name != UNUSED} for row in rows])
-        return batch | {UNUSED: torch.ones(1, dtype=torch.bool)} if unused else batch
+        counted = [row for row in rows if UNUSED not in row]
+        if counted:
+            return self.collate(counted)
+        row = {name: value for name, value in rows[0].items() if name != UNUSED}
+        return self.collate([row]) | {UNUSED: torch.ones(1, dtype=torch.bool)}

@@ -6,6 +6,7 @@ number, so that a resumed run reads on from there. Deliberately different from t
 draws single rows: batches of nearly equal length need a window.
 """
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from datasets import Dataset
 from torch.utils.data import IterableDataset, get_worker_info
 
 from hf_kit.collation import TokenRows
+from hf_kit.dealing import UNUSED
 from hf_kit.sampler import bucketed_order
 from hf_kit.streaming import TokenizedStream
 
@@ -28,8 +30,8 @@ class WindowedRows(IterableDataset):
         accumulation: batches of an optimizer step.
         strategy: group_by_length; random: shuffled within each window; sequential: the stream's own order.
         drop_last: leave out the rows that fill no whole batch.
-        fill: repeat rows of the last window until the last batch is whole, for several processes to share. Left to
-            itself accelerate repeats those that it was given first, which in a resumed epoch are not the first ones.
+        processes: how many share each batch: the rows come in such an order that each gets every n-th of them, as
+            accelerate cuts a batch into equal pieces, and rows that do not count fill the last one up.
     """
 
     def __init__(
@@ -40,7 +42,7 @@ class WindowedRows(IterableDataset):
         seed: int,
         strategy: str,
         drop_last: bool,
-        fill: bool = False,
+        processes: int = 1,
     ):
         self.stream = stream
         self.batch_size = batch_size
@@ -48,7 +50,7 @@ class WindowedRows(IterableDataset):
         self.seed = seed
         self.strategy = strategy
         self.rows = len(stream) // batch_size * batch_size if drop_last else len(stream)
-        self.filled = -(-self.rows // batch_size) * batch_size if fill else self.rows
+        self.processes = processes
         # Whole steps, so that no window leaves rows over; where one window takes all rows, they are ordered as one.
         whole = stream.buffer_size // self.step * self.step
         self.window = len(stream) if len(stream) <= stream.buffer_size else whole
@@ -79,9 +81,8 @@ class WindowedRows(IterableDataset):
         # Several workers each read the whole stream and give every n-th batch, which the loader asks for in turn.
         worker = get_worker_info()
         mine, workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        for place, row in enumerate(self._in_order()):
-            if place >= self.filled:
-                return
+        rows = itertools.islice(self._in_order(), self.rows)
+        for place, row in enumerate(rows if self.processes == 1 else self._dealt(rows)):
             if place // self.batch_size % workers == mine:
                 yield row
 
@@ -96,8 +97,15 @@ class WindowedRows(IterableDataset):
             order = self._order(np.asarray(window.data["length"]), number)
             for place in order:
                 yield rows[place]
-        for repeated in range(self.filled - self.rows):
-            yield rows[order[repeated % len(order)]]
+
+    def _dealt(self, rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Whole batches, cut into equal pieces for the processes."""
+        while together := list(itertools.islice(rows, self.batch_size)):
+            for process in range(self.processes):
+                own = together[process :: self.processes]
+                yield from own
+                for _ in range(self.batch_size // self.processes - len(own)):
+                    yield together[0] | {UNUSED: True}
 
     def _windows(self, first: int, position: Any) -> Iterator[tuple[int, Dataset]]:
         """The windows from number `first` on; `position` is where that one begins, if known."""

@@ -191,7 +191,7 @@ class KitTrainer(CheckpointingTrainer):
                 self._order_seed,
                 args.train_sampling_strategy,
                 args.dataloader_drop_last,
-                fill=args.world_size > 1,
+                args.world_size,
             )
         elif is_training:
             sampler = self._training_order(dataset, lengths, batch_size)
@@ -220,6 +220,10 @@ class KitTrainer(CheckpointingTrainer):
         finally:
             self.args.dataloader_drop_last = drop_last
         return self.resumable(loader)
+
+    def _get_collator_with_removed_columns(self, data_collator, description=None):
+        # Of rows that are streamed; the parent's knows the model's columns only, and not which row does not count.
+        return DealtCollator(super()._get_collator_with_removed_columns(data_collator, description))
 
     def _run_epoch(self, **kwargs):
         if self.resumed_from and kwargs["epoch"] == kwargs["epochs_trained"] and self._windowed:

@@ -32,6 +32,8 @@ CASES = {
     "at random": [*LSTM, "--train_sampling_strategy=random"],
     "accumulated": [*LSTM, "--gradient_accumulation_steps=2"],
     "tokens per batch": [*LSTM, "--max_tokens_per_batch=60"],
+    "streamed": [*LSTM, "--streaming"],
+    "streamed in windows": [*LSTM, "--streaming", "--shuffle_buffer_size=16"],
     "class weights, smoothed": [*LSTM, "--class_weights=balanced", "--label_smoothing_factor=0.1"],
     "early stopping": [*LSTM, "--early_stopping_patience=1", "--num_train_epochs=6", "--metric_for_best_model=loss"],
     "adapters": [*TEXTS, "--model_name_or_path=lstm", "--use_peft", "--lora_r=4"],
