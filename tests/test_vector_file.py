@@ -33,8 +33,8 @@ def written(tmp_path, content: bytes, name: str = "vectors.txt"):
         ("windows.txt", b"\xef\xbb\xbf" + ROWS.replace(b"\n", b"\r\n")),
         ("no_end.txt", ROWS.rstrip()),
         ("blank_lines.txt", ROWS + b"\n\n"),
-        ("glove.txt.gz", gzip.compress(ROWS)),
-        ("gzip_by_content.txt", gzip.compress(b"2 3\n" + ROWS)),
+        ("glove.txt.gz", gzip.compress(ROWS, mtime=0)),
+        ("gzip_by_content.txt", gzip.compress(b"2 3\n" + ROWS, mtime=0)),
     ],
 )
 def test_every_usual_form_is_read(tmp_path, name, content):
@@ -72,7 +72,7 @@ def test_a_header_is_told_from_a_row_whose_word_is_a_number(tmp_path):
     "content, where, what",
     [
         (b"", "is empty", "a word and its numbers"),
-        (gzip.compress(b""), "is empty", "a word and its numbers"),
+        (gzip.compress(b"", mtime=0), "is empty", "a word and its numbers"),
         (b"2 3\n", "line 1", "no vectors after it"),
         (b"2 4\n" + ROWS, "line 2", "expected 4 numbers, as the header says, found 3"),
         (b"the,0.1,0.2\n", "line 1", "single spaces"),
@@ -88,7 +88,7 @@ def test_a_header_is_told_from_a_row_whose_word_is_a_number(tmp_path):
         (ROWS + b"dog 1 -inf 3\n", "line 3", "`-inf` in the vector"),
         (ROWS + b"dog 1 1e39 3\n", "line 3", "`1e39` in the vector"),
         (ROWS + "caf\xe9 1 2 3\n".encode("latin-1"), "line 3", "is not UTF-8"),
-        (gzip.compress(ROWS * 900)[:-40], "damaged gzip", "download it again"),
+        (gzip.compress(ROWS * 900, mtime=0)[:-40], "damaged gzip", "download it again"),
         (b"PK\x03\x04rest", "packed with zip", "unpack it first"),
         (b"2 3\nthe " + np.float32([0.5, -0.01, 3]).tobytes() + b"\n", "binary file", "gensim"),
         (b"\xba\x16\x4f\x2f\x0c\x00\x00\x00", "binary file", ".vec file"),
