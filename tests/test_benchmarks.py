@@ -8,10 +8,13 @@ import pytest
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 SCRIPTS = "encoder_training lstm_training image_training prediction data_cost startup checkpoint_saving kills".split()
+SCRIPTS += "communication scaling_model".split()
 sys.path.insert(0, str(FOLDER))
 
+import communication  # noqa: E402
 import model_flops  # noqa: E402
 import prediction  # noqa: E402
+import scaling_model  # noqa: E402
 import side_by_side  # noqa: E402
 import training_rates  # noqa: E402
 
@@ -141,3 +144,26 @@ def test_the_measured_epoch_is_a_whole_one(tmp_path, monkeypatch):
     (numbers,) = written
     assert (numbers["steps"], numbers["rows"], numbers["tokens"], numbers["more"]) == (6, 12, 36, 1)
     assert 0 < numbers["inside_seconds"] < numbers["seconds"]
+
+
+def test_start_and_rate_of_an_exchange_are_found_again():
+    seconds = [2e-4 + scaling_model.ring(4 * size, 4, 3e9) for size in communication.SIZES]
+    found = communication.fit([{"seconds": seconds}], 4)
+    assert found["start"] == pytest.approx(2e-4) and found["rate"] == pytest.approx(3e9)
+    assert found["off"] < 1e-6
+
+
+def test_what_is_exchanged_in_a_node_and_between_nodes():
+    node = scaling_model.NODE.rate * scaling_model.NODE.share
+    network = scaling_model.NETWORK.rate * scaling_model.NETWORK.share
+    assert scaling_model.all_reduce(1e9, 1) == 0
+    assert scaling_model.all_reduce(1e9, 8) == pytest.approx(2 * 7 / 8 * 1e9 / node, rel=0.02)
+    # Of two nodes each GPU meets its like with an eighth of the bytes.
+    between = scaling_model.all_reduce(1e9, 16) - scaling_model.all_reduce(1e9, 8)
+    assert between == pytest.approx(1e9 / 8 / network, rel=0.02)
+
+
+def test_more_devices_are_never_faster_than_their_number():
+    for work in scaling_model.WORKS:
+        shares = [scaling_model.predicted(work, gpus)["efficiency"] for gpus in scaling_model.GPUS]
+        assert shares[0] == 1 and sorted(shares, reverse=True) == shares
