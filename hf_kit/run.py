@@ -379,9 +379,7 @@ def settle_folder(
 def say_what_it_takes(
     arguments: Arguments, task: Task, model: Any, base: backbone.Backbone, material: Material, before: int
 ) -> None:
-    """Say how much memory training will need: what the first process finds holds for each."""
-    if not console.is_main_process():
-        return
+    """Say how much memory training will need."""
     training = arguments.training
     batch = longest_batch(material.inputs["train"], task.collator(material.processor), training, base.model)
     found = estimate(model, batch, training, before, task.label_smoothing)
