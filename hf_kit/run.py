@@ -379,7 +379,11 @@ def settle_folder(
 def say_what_it_takes(
     arguments: Arguments, task: Task, model: Any, base: backbone.Backbone, material: Material, before: int
 ) -> None:
-    """Say how much memory training will need."""
+    """Say how much memory training will need.
+
+    Every process looks, though one speaks: PEFT's adapters on parameters put these into another order with the first
+    forward pass, also a traced one, and processes exchange weights by their order.
+    """
     training = arguments.training
     batch = longest_batch(material.inputs["train"], task.collator(material.processor), training, base.model)
     found = estimate(model, batch, training, before, task.label_smoothing)
