@@ -2,11 +2,10 @@
 
     python benchmarks/memory.py
 
-Each row is `hf-kit train` on the CPU, in a process of its own (a fork of one that has loaded the libraries and nothing
-else), for some steps on batches as long as the longest. Estimated: what the run prints before its first step
-(`hf_kit/memory_estimate.py`). Measured: the most anonymous memory that its process held while it trained. The process
-itself is measured in both, so the last column leaves it out. It needs HF_KIT_DATA and MINILM. Writes `memory.md` and
-`.json` beside this file.
+Each row is `hf-kit train` on the CPU, in a process of its own, for some steps on batches as long as the longest.
+Estimated: what the run prints before its first step (`hf_kit/memory_estimate.py`). Measured: the most anonymous memory
+that its process held while it trained. The process itself is measured in both, so the last column leaves it out. It
+needs HF_KIT_DATA and MINILM. Writes `memory.md` and `.json` beside this file.
 """
 
 import json
@@ -24,6 +23,8 @@ import psutil
 import side_by_side
 from side_by_side import column, data_lines, evenly, markdown_table, needed
 
+from hf_kit.huge_pages import ask_for_huge_pages
+
 ROWS, LENGTH, IMAGES = 400, 128, 1500
 TEXTS = ["--train_file", "DATA/texts.jsonl", "--max_length", str(LENGTH), "--per_device_train_batch_size", "32"]
 VARIANTS = {
@@ -35,9 +36,20 @@ VARIANTS = {
     "MiniLM-L6, gradient checkpointing": [
         *["text_classification/finetune.yaml", *TEXTS, "--model_name_or_path", "$MINILM", "--gradient_checkpointing"]
     ],
+    "MiniLM-L6, gradient checkpointing, fp32": [
+        *["text_classification/finetune.yaml", *TEXTS, "--model_name_or_path", "$MINILM", "--gradient_checkpointing"],
+        "--bf16=False",
+    ],
     "MiniLM-L6, LoRA": ["text_classification/lora.yaml", *TEXTS, "--model_name_or_path", "$MINILM"],
+    "MiniLM-L6, LoRA, fp32": [
+        *["text_classification/lora.yaml", *TEXTS, "--model_name_or_path", "$MINILM", "--bf16=False"]
+    ],
     "MiniLM-L6, LoRA, gradient checkpointing": [
         *["text_classification/lora.yaml", *TEXTS, "--model_name_or_path", "$MINILM", "--gradient_checkpointing"]
+    ],
+    "MiniLM-L6, LoRA, gradient checkpointing, fp32": [
+        *["text_classification/lora.yaml", *TEXTS, "--model_name_or_path", "$MINILM", "--gradient_checkpointing"],
+        "--bf16=False",
     ],
     "fresh Marian": ["translation/from_scratch.yaml", "--train_file", "DATA/pairs.jsonl"],
     "fresh ResNet, 40 pixels": ["image_classification/fashion_mnist.yaml", "--dataloader_num_workers", "0"],
@@ -64,8 +76,6 @@ def write_data(folder: Path) -> None:
 
 
 def compare(flags, folder: Path) -> None:
-    import hf_kit.run  # noqa: F401  for all of them
-
     write_data(folder)
 
     def one(name: str) -> dict:
@@ -116,6 +126,17 @@ class Peak(threading.Thread):
 
 def measure(name: str, steps: int, folder: Path, result: Path) -> None:
     """Train as `name` says; its numbers go to `result`."""
+    recipe, *words = VARIANTS[name]
+    given = [str(side_by_side.HERE.parent / "recipes" / recipe)]
+    for word in words:
+        given.append(os.environ[word[1:]] if word.startswith("$") else word.replace("DATA/", f"{folder}/"))
+    if recipe.startswith("image"):
+        given += ["--dataset_name", f"{os.environ['HF_KIT_DATA']}/fashion_mnist", "--max_train_samples", str(IMAGES)]
+    given += ["--max_steps", str(steps + 1), "--eval_strategy", "no", "--save_strategy", "no", "--baselines", "False"]
+    given += ["--load_best_model_at_end", "False", "--average_checkpoints", "1", "--max_eval_samples", "50"]
+    given += ["--output_dir", str(folder / "run" / str(os.getpid()))]
+    ask_for_huge_pages(given)  # before torch loads, as `hf-kit train` does
+
     from transformers import TrainerCallback
 
     from hf_kit import run
@@ -147,15 +168,7 @@ def measure(name: str, steps: int, folder: Path, result: Path) -> None:
         return trainer
 
     run.estimate, run.make_trainer = kept, watched
-    recipe, *words = VARIANTS[name]
-    given = [str(side_by_side.HERE.parent / "recipes" / recipe)]
-    for word in words:
-        given.append(os.environ[word[1:]] if word.startswith("$") else word.replace("DATA/", f"{folder}/"))
-    if recipe.startswith("image"):
-        given += ["--dataset_name", f"{os.environ['HF_KIT_DATA']}/fashion_mnist", "--max_train_samples", str(IMAGES)]
-    given += ["--max_steps", str(steps + 1), "--eval_strategy", "no", "--save_strategy", "no", "--baselines", "False"]
-    given += ["--load_best_model_at_end", "False", "--average_checkpoints", "1", "--max_eval_samples", "50"]
-    run.train(parse_arguments([*given, "--output_dir", str(folder / "run" / str(os.getpid()))]))
+    run.train(parse_arguments(given))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from hf_kit.checkpoints.manifest import verify
 from hf_kit.checkpoints.names import PREFIX, step_of
 from hf_kit.checkpoints.state_files import read_state, read_weights, write_state
 from hf_kit.errors import Interrupted, UserError
-from hf_kit.sharding import take_optimizer_state, take_weights, whole_optimizer_state
+from hf_kit.sharding import shards, take_optimizer_state, take_weights, whole_optimizer_state
 from hf_kit.stopping import StopRequests
 
 STATE = "trainer_state.json"
@@ -90,6 +90,8 @@ class CheckpointingTrainer(Seq2SeqTrainer):
     def __init__(self, *, facts: dict[str, Any] | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         self.facts = facts or {}
+        if shards(self.accelerator):
+            self.facts = self.facts | {"layout": self.facts["layout"] | shards(self.accelerator)}
         self.commits = Commits(Path(self.args.output_dir))
         self.after_save: Callable[[int], None] | None = None  # told the step of each checkpoint that is on its way
         self.stop = StopRequests()

@@ -25,6 +25,7 @@ from hf_kit.collation import TokenRows
 from hf_kit.doctor.cgroup import memory_left
 from hf_kit.embedding_gradient import big_tables
 from hf_kit.frozen_weights import frozen_linear_weights
+from hf_kit.huge_pages import HEAP_AT_MOST
 from hf_kit.input_rows import Draw, InputRows
 from hf_kit.precision import DTYPES
 from hf_kit.sampler import TokenBudgetBatches, longest_first, padded, row_lengths
@@ -83,7 +84,13 @@ def process_bytes() -> int:
 
 
 def estimate(
-    model: nn.Module, batch: dict[str, Tensor], training: KitTrainingArguments, before: int, label_smoothing: float
+    model: nn.Module,
+    batch: dict[str, Tensor],
+    training: KitTrainingArguments,
+    *,
+    before: int,
+    heap_at_most: int = HEAP_AT_MOST,
+    label_smoothing: float = 0.0,
 ) -> Estimate:
     """What training `model` will take.
 
@@ -91,6 +98,7 @@ def estimate(
         model: on the CPU, as it will be trained, adapters and gradient checkpointing included; it is not changed.
         batch: the longest one.
         before: `process_bytes` before the model was loaded.
+        heap_at_most: bytes of the largest block in a CPU's heap.
     """
     device, dtype = training.device, DTYPES[training.mixed_precision]
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -109,7 +117,14 @@ def estimate(
     if all(p.is_floating_point() for p in model.parameters()):
         with suppress(Exception):  # of many kinds: what the model computes depends on the numbers in the batch
             live = traced_bytes(
-                model, batch, device=device, dtype=dtype, cast=cast, held=held, label_smoothing=label_smoothing
+                model,
+                batch,
+                device=device,
+                dtype=dtype,
+                cast=cast,
+                held=held,
+                heap_at_most=heap_at_most,
+                label_smoothing=label_smoothing,
             )
             step, traced = live.peak, True
             if device.type == "cpu":

@@ -34,6 +34,7 @@ from hf_kit.frozen_weights import frozen_linear_weights, weights_in
 from hf_kit.gradient_checkpointing import enable_gradient_checkpointing
 from hf_kit.hub.access import Destination, check_access, create, default_name
 from hf_kit.hub.continuous import ContinuousPush, refuse_unloadable
+from hf_kit.huge_pages import HEAP_AT_MOST, map_blocks_for_themselves
 from hf_kit.machine_failures import lost_processes_told, told_by_its_process
 from hf_kit.memory_estimate import describe_memory, estimate, longest_batch, process_bytes
 from hf_kit.model_building import build_model, describe_model
@@ -244,13 +245,16 @@ def train_model(
     base, model = built.base, built.model
     describe_model(built)
     put_channels_last(model)
+    heap_at_most = HEAP_AT_MOST
     if arguments.training.device.type == "cpu":
         cheapen_dropout(model, base.model)
         compute_first_token_alone(base.model)
+        if arguments.training.gradient_checkpointing:
+            heap_at_most = map_blocks_for_themselves()
     if arguments.training.gradient_checkpointing:
         enable_gradient_checkpointing(base.model, arguments.training)
     if not arguments.training.auto_find_batch_size:  # which tries it instead
-        say_what_it_takes(arguments, task, model, base, material, before)
+        say_what_it_takes(arguments, task, model, base, material, before=before, heap_at_most=heap_at_most)
     if arguments.training.device.type == "cpu" and arguments.training.world_size == 1:
         keep_row_gradients(model)
     with one_clear_error("run.json", folder):
@@ -377,16 +381,24 @@ def settle_folder(
 
 
 def say_what_it_takes(
-    arguments: Arguments, task: Task, model: Any, base: backbone.Backbone, material: Material, before: int
+    arguments: Arguments,
+    task: Task,
+    model: Any,
+    base: backbone.Backbone,
+    material: Material,
+    **allocator: int,
 ) -> None:
     """Say how much memory training will need.
 
     Every process looks, though one speaks: PEFT's adapters on parameters put these into another order with the first
     forward pass, also a traced one, and processes exchange weights by their order.
+
+    Args:
+        allocator: as `estimate` takes it.
     """
     training = arguments.training
     batch = longest_batch(material.inputs["train"], task.collator(material.processor), training, base.model)
-    found = estimate(model, batch, training, before, task.label_smoothing)
+    found = estimate(model, batch, training, label_smoothing=task.label_smoothing, **allocator)
     describe_memory(arguments, model, found, checkpointing=base.model.supports_gradient_checkpointing)
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from accelerate import Accelerator
+from accelerate.utils import DistributedType
 from peft import PeftModel, get_peft_model_state_dict
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
@@ -27,6 +28,16 @@ from torch.optim import Optimizer
 from transformers.integrations import deepspeed
 
 from hf_kit.errors import UserError
+
+
+def shards(accelerator: Accelerator) -> dict[str, str]:
+    """What takes the model apart: `{"sharded by": ...}`, or nothing. A checkpoint can be read by the same alone."""
+    kind = accelerator.distributed_type
+    if kind == DistributedType.FSDP:
+        return {"sharded by": "FSDP2"}
+    if kind == DistributedType.DEEPSPEED:
+        return {"sharded by": f"DeepSpeed ZeRO-{accelerator.state.deepspeed_plugin.zero_stage}"}
+    return {}
 
 
 def choose_layers(accelerator: Accelerator, model: nn.Module) -> None:

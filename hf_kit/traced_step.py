@@ -21,10 +21,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
+from hf_kit.huge_pages import HEAP_AT_MOST
 from hf_kit.token_loss import token_loss
 
-# glibc's DEFAULT_MMAP_THRESHOLD_MAX: larger blocks are always mapped for themselves, and given back as a whole.
-LARGEST_IN_HEAP = 32 * 2**20
 MORE_STEPS = 16  # its parts are rounded up to whole pages
 LSTM_MODE = 2  # of the modes that ATen numbers: relu, tanh, LSTM, GRU
 
@@ -34,11 +33,13 @@ class LiveBytes(TorchDispatchMode):
 
     Attributes:
         peak: the most at one moment.
-        in_heap: of it, those of blocks that glibc takes from its heap.
+        in_heap: of it, those in blocks of at most `heap_at_most` bytes, which the allocator of a CPU takes from its
+            heap; larger ones it maps for themselves, and gives back as a whole.
     """
 
-    def __init__(self):
+    def __init__(self, heap_at_most: int):
         super().__init__()
+        self.heap_at_most = heap_at_most
         self.now = self.peak = self.in_heap = 0
         self._small = 0
         self._known: set[int] = set()
@@ -70,7 +71,7 @@ class LiveBytes(TorchDispatchMode):
 
     def _count(self, size: int, sign: int) -> None:
         self.now += sign * size
-        if size <= LARGEST_IN_HEAP:
+        if size <= self.heap_at_most:
             self._small += sign * size
 
 
@@ -105,6 +106,7 @@ def traced_bytes(
     dtype: torch.dtype,
     cast: list[nn.Parameter],
     held: list[nn.Parameter],
+    heap_at_most: int = HEAP_AT_MOST,
     label_smoothing: float = 0.0,
 ) -> LiveBytes:
     """The most that a step's activations, copies and gradients take at one moment, and what of it lies in the heap.
@@ -116,6 +118,7 @@ def traced_bytes(
         dtype: what autocast computes in; float32: without it.
         cast: frozen weights that will be held in `dtype`.
         held: those whose gradients are there from the start, as between accumulated batches. They count.
+        heap_at_most: as `LiveBytes` has it.
 
     Raises:
         Exception: of many kinds, where what the model computes depends on the numbers in the batch.
@@ -138,7 +141,7 @@ def traced_bytes(
         *step.named_buffers(remove_duplicate=False),
     ]
     weights = {name: lent[id(weight)] for name, weight in named}
-    live = LiveBytes()
+    live = LiveBytes(heap_at_most)
     live.ignore(list(lent.values()))
     autocast = nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
     model.train()

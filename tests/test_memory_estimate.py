@@ -21,7 +21,7 @@ from hf_kit.arguments import LoraArguments
 from hf_kit.backbone import Backbone
 from hf_kit.lora import add_lora
 from hf_kit.memory_estimate import Estimate, describe_memory, estimate
-from hf_kit.traced_step import LARGEST_IN_HEAP, LiveBytes, traced_bytes
+from hf_kit.traced_step import LiveBytes, traced_bytes
 
 ROWS, LENGTH = 8, 32
 CPU = torch.device("cpu")
@@ -46,7 +46,7 @@ def really(model: nn.Module) -> int:
     """The most that a step computed for real holds at one moment."""
     inputs = batch()
     inputs.pop("labels")
-    live = LiveBytes()
+    live = LiveBytes(1000)
     live.ignore([*model.parameters(), *model.buffers(), *inputs.values()])
     with live:
         model.train()(**inputs).logits.float().sum().backward()
@@ -121,16 +121,16 @@ def test_the_optimizer_keeps_two_numbers_of_each_trained_one_or_as_its_name_says
     trained = sum(p.numel() for p in model.parameters())
     kept = {"adamw_torch_fused": 8, "sgd": 0, "adafactor": 0, "adamw_bnb_8bit": 2, "lion_32bit": 4}
     for optim, size in kept.items():
-        assert estimate(model, batch(), settings(optim=optim), 0, 0.0).optimizer == size * trained, optim
+        assert estimate(model, batch(), settings(optim=optim), before=0).optimizer == size * trained, optim
     adapted = add_lora(Backbone(model, True, []), LoraArguments(lora_r=2), "SEQ_CLS")
     few = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
-    assert estimate(adapted, batch(), settings(), 0, 0.0).optimizer == 8 * few < 8 * trained
+    assert estimate(adapted, batch(), settings(), before=0).optimizer == 8 * few < 8 * trained
 
 
 def test_a_model_that_looks_at_its_numbers_is_estimated_without_activations():
     model = classifier()
     model.register_forward_pre_hook(lambda _, __, kwargs: bool(kwargs["input_ids"].max() > 3), with_kwargs=True)
-    found = estimate(model, batch(), settings(), 0, 0.0)
+    found = estimate(model, batch(), settings(), before=0)
     assert not found.traced and "more than" in str(found)
     assert found.step == sum(p.numel() * 4 for p in model.parameters())
 
@@ -159,15 +159,15 @@ def test_too_little_memory_is_a_warning_with_what_helps(free, monkeypatch, capsy
 
 
 def test_only_blocks_of_the_heap_are_counted_as_such():
-    live = LiveBytes()
+    live = LiveBytes(1000)
     with live:
-        small, large = torch.empty(1000, dtype=torch.uint8), torch.empty(2 * LARGEST_IN_HEAP, dtype=torch.uint8)
+        small, large = torch.empty(1000, dtype=torch.uint8), torch.empty(1001, dtype=torch.uint8)
     assert (live.peak, live.in_heap) == (len(small) + len(large), len(small))
 
 
 def test_what_was_there_before_does_not_count():
     kept = torch.zeros(10)
-    live = LiveBytes()
+    live = LiveBytes(1000)
     live.ignore([kept])
     with live:
         kept.add_(1)

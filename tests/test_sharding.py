@@ -129,6 +129,16 @@ def test_it_goes_on_from_a_checkpoint_to_the_same_bits(case, kind):
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
+@pytest.mark.slow
+def test_two_processes_that_do_not_shard_cannot_go_on_from_it():
+    folder = run("two", CASES["encoder"], sharded="fsdp")
+    (folder / "results.json").unlink()
+    two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", TRAIN]
+    flags = [*CASES["encoder"], *SETTINGS, "--num_train_epochs=2", "--save_total_limit=9", "--output_dir=two"]
+    done = start([*two, *flags, "--per_device_train_batch_size=4"], expect=1, CUDA_VISIBLE_DEVICES="")
+    assert "(sharded by: FSDP2 -> None)" in done.stderr
+
+
 def test_the_embeddings_are_in_none_of_the_layers():
     config = AutoConfig.for_model("bert", **FAMILIES["bert"], vocab_size=20)
     assert layers_to_shard(AutoModelForTexts.from_config(config)) == ["BertLayer"]

@@ -56,7 +56,7 @@ def choose_checkpoint(asked: str, folder: Path, facts: dict[str, Any]) -> Path |
             else a checkpoint's folder.
         folder: of the run.
         facts: what a manifest must say as well: `fingerprint_of` the run, `processor`, and its `layout`, the sizes of
-            batches and the number of processes.
+            batches, the number of processes, and what shards the model over them.
 
     Raises:
         UserError: `must` and there is none; one that is of another run, or a named one that is damaged; the best
@@ -144,5 +144,6 @@ def _refuse_other_run(path: Path, content: dict[str, Any], facts: dict[str, Any]
     if changed:
         raise UserError(
             f"{path} is of another run ({'; '.join(changed[:5])}{' ...' if len(changed) > 5 else ''}). Go on with the "
-            "same settings and as many processes, or name another --output_dir to start anew; nothing was changed"
+            "same settings and as many processes, launched alike, or name another --output_dir to start anew; nothing "
+            "was changed"
         )
