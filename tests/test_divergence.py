@@ -2,13 +2,12 @@
 
 import functools
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from ranks import Ranks
 from safetensors.torch import load_file
-from test_launch import TRAIN, start
 from test_trainer import SINGLE, make_rows, make_task, make_trainer
 from tiny import FAMILIES, reviews, write_csv
 
@@ -139,7 +138,6 @@ def test_finite_weights_pass():
 @pytest.mark.slow
 def test_two_processes_stop_together(tmp_path):
     write_csv(tmp_path / "reviews.csv", reviews(60))
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_addr=127.0.0.1", TRAIN]
     flags = [
         "--model_type=hf_kit_lstm",
         "--train_file=reviews.csv",
@@ -148,5 +146,5 @@ def test_two_processes_stop_together(tmp_path):
         "--baselines=False",
         "--output_dir=out",
     ]
-    done = start([*command, *flags], expect=1)
+    done = Ranks(2, flags).end(expect=1)
     assert done.stderr.count("error: step 2: the loss is") == 1 and "and 3 more" in done.stderr

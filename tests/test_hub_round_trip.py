@@ -131,8 +131,9 @@ def test_a_stranger_uses_what_was_pushed(family, hub, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.proof
-@pytest.mark.parametrize("family", IMAGE_FAMILIES)
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=[pytest.mark.proof] * (name in ("vit", "resnet"))) for name in IMAGE_FAMILIES]
+)
 def test_images_there_and_back(family, hub, capsys):
     few = (
         "--baselines=False",

@@ -4,13 +4,12 @@ In float32 and without dropout, whose random numbers each process draws for its 
 """
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from ranks import Ranks
 from safetensors.torch import load_file
-from test_launch import TRAIN, start
 from tiny import FAMILIES, MARIAN, pairs, reviews, write_csv, write_photos
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
@@ -75,12 +74,7 @@ def run(name: str, processes: int, flags: list[str]) -> tuple[dict, list[dict], 
     if any("max_tokens" in flag for flag in flags):
         # Each of the processes computes a batch of its own: as one process that accumulates as many.
         flags += [f"--gradient_accumulation_steps={4 // processes}"]
-    command = [sys.executable, TRAIN] if processes == 1 else None
-    command = command or [
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"),
-        TRAIN,
-    ]
-    done = start([*command, *flags, f"--output_dir={name}"])
+    done = Ranks(processes, [*flags, f"--output_dir={name}"]).end()
     assert done.stdout.count(f"{processes} process(es)") == 1, "one process speaks for all"
     folder = Path(name)
     results = json.loads((folder / "results.json").read_text())

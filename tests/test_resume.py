@@ -5,18 +5,14 @@ after the other, and is compared with a run that was never cut.
 """
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from ranks import Ranks
 from safetensors.torch import load_file
-from test_launch import REPOSITORY, TRAIN, start
 from tiny import FAMILIES, IMAGE_FAMILIES, MARIAN, QUIET_RUN, pairs, reviews, write_csv, write_photos
 from transformers import BertConfig, BertForMaskedLM
 
@@ -485,16 +481,13 @@ def cut_file(name: str) -> None:
     ],
 )
 def test_two_processes_that_are_killed_end_as_if_nothing_had_happened(order):
-    run = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_addr=127.0.0.1", TRAIN]
-    run += [*FLAGS, *LSTM, "--per_device_train_batch_size=4", "--num_train_epochs=20", *f"--{order}".split()]
-    start([*run, "--output_dir=whole"])
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    killed = subprocess.Popen([*run, EVERY_STEP, "--output_dir=cut"], env=environment, start_new_session=True)
+    run = [*FLAGS, *LSTM, "--per_device_train_batch_size=4", "--num_train_epochs=20", *f"--{order}".split()]
+    Ranks(2, [*run, "--output_dir=whole"]).end()
+    killed = Ranks(2, [*run, EVERY_STEP, "--output_dir=cut"])
     while not any(step_of(path) >= 15 for path in checkpoints(Path("cut"))):
-        assert killed.poll() is None
+        assert all(process.is_alive() for process in killed.processes)
         time.sleep(0.02)
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.wait()
-    done = start([*run, "--output_dir=cut"])
+    killed.kill()
+    done = Ranks(2, [*run, "--output_dir=cut"]).end()
     assert done.stdout.count("continuing from cut/checkpoint-") == 1
     assert_same("whole", "cut")

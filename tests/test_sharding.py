@@ -6,14 +6,14 @@ In float32 and without dropout, whose random numbers each process draws for its 
 import importlib.util
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from ranks import Ranks
 from safetensors.torch import load_file
+from sharded_on_cpu import shard_on_cpu
 from test_accelerate_configs import plugin_environment
-from test_launch import TRAIN, start
 from test_processes import LSTM, PAIRS, SETTINGS, TEXTS
 from test_processes import files as _files  # noqa: F401  their data, for each test here
 from tiny import FAMILIES, IMAGE_FAMILIES, MARIAN
@@ -24,7 +24,6 @@ from hf_kit.models.lstm.configuration_lstm import LstmConfig
 from hf_kit.models.lstm.modeling_lstm import LstmForSequenceClassification
 from hf_kit.sharding import layers_to_shard, shared_by_three
 
-SHARDED = str(Path(__file__).parent / "sharded_on_cpu.py")
 TRANSFORMER = FAMILIES["bert"] | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 BERT = [*TEXTS, "--model_type=bert", f"--config_overrides={json.dumps(TRANSFORMER)}"]
 LSTM_PAIRS = {"embedding_dim": 16, "hidden_dim": 16, "embedding_dropout": 0, "lstm_dropout": 0, "output_dropout": 0}
@@ -44,9 +43,9 @@ CASES = {
 
 
 KINDS = {
-    "fsdp": (SHARDED, ("FSDP_",), {"ACCELERATE_USE_FSDP": "true"}),
+    "fsdp": (shard_on_cpu, ("FSDP_",), {"ACCELERATE_USE_FSDP": "true"}),
     "deepspeed_zero2": (
-        TRAIN,
+        None,
         ("ACCELERATE_DEEPSPEED",),
         {"ACCELERATE_USE_DEEPSPEED": "true", "DS_ACCELERATOR": "cpu"},
     ),
@@ -56,20 +55,19 @@ DEEPSPEED = pytest.mark.skipif(not importlib.util.find_spec("deepspeed"), reason
 each_kind = pytest.mark.parametrize("kind", [pytest.param(k, marks=[DEEPSPEED] * ("deep" in k)) for k in KINDS])
 
 
-def run(name: str, flags: list[str], *, sharded: str | None = None) -> Path:
+def run(name: str, flags: list[str], *, sharded: str | None = None, proven: bool = False) -> Path:
     """A run of two epochs, 8 rows a step, every checkpoint of which stays."""
     rows = (4 if sharded else 8) // (2 if any("accumulation" in flag for flag in flags) else 1)
     flags = [*flags, *SETTINGS, "--num_train_epochs=2", "--save_total_limit=9", f"--output_dir={name}"]
     flags += [f"--per_device_train_batch_size={rows}"]
     if sharded:
-        script, prefixes, wanted = KINDS[sharded]
-        two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", script]
+        first, prefixes, wanted = KINDS[sharded]
         given = plugin_environment(sharded)
         wanted = wanted | {name: value for name, value in given.items() if name.startswith(prefixes)}
-        done = start([*two, *flags], CUDA_VISIBLE_DEVICES="", **wanted)
+        done = Ranks(2, flags, first, proven=proven, **wanted).end()
         assert done.stdout.count("2 process(es)") == 1
     else:
-        start([sys.executable, TRAIN, *flags])
+        Ranks(1, flags).end()
     return Path(name)
 
 
@@ -90,7 +88,8 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def test_it_is_the_model_of_one_process_whole_in_every_file(case, kind):
     if case == "adapters":
         run("bert", BERT)
-    one, two = run("one", CASES[case]), run("two", CASES[case], sharded=kind)
+    proven = case in ("encoder", "adapters")
+    one, two = run("one", CASES[case]), run("two", CASES[case], sharded=kind, proven=proven)
     for entry, other in zip(logged(one), logged(two), strict=True):
         assert other["loss"] == pytest.approx(entry["loss"], rel=1e-5), entry["step"]
         assert other["grad_norm"] == pytest.approx(entry["grad_norm"], rel=1e-4), entry["step"]
@@ -133,9 +132,8 @@ def test_it_goes_on_from_a_checkpoint_to_the_same_bits(case, kind):
 def test_two_processes_that_do_not_shard_cannot_go_on_from_it():
     folder = run("two", CASES["encoder"], sharded="fsdp")
     (folder / "results.json").unlink()
-    two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", TRAIN]
     flags = [*CASES["encoder"], *SETTINGS, "--num_train_epochs=2", "--save_total_limit=9", "--output_dir=two"]
-    done = start([*two, *flags, "--per_device_train_batch_size=4"], expect=1, CUDA_VISIBLE_DEVICES="")
+    done = Ranks(2, [*flags, "--per_device_train_batch_size=4"]).end(expect=1)
     assert "(sharded by: FSDP2 -> None)" in done.stderr
 
 

@@ -510,28 +510,6 @@ def test_a_tokenizer_learns_the_same_from_texts_read_anew(kind):
     assert one == train_tokenizer(iter(Again()), **options).backend_tokenizer.to_str()
 
 
-@pytest.mark.slow
-def test_two_processes_read_one_stream():
-    file = write("jsonl", reviews(160))
-    flags = [
-        LSTM[0], f"--config_overrides={json.dumps(FAMILIES['hf_kit_lstm'])}",  # without dropout, whose draws differ
-        "--vocab_size=200", "--num_train_epochs=2", "--baselines=False", "--test_split_percentage=20",
-        f"--train_file={file}", "--streaming=True", "--shuffle_buffer_size=48",
-    ]  # fmt: skip
-    train = str(REPOSITORY / "recipes/train.py")
-    two = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_addr=127.0.0.1", train]
-    env = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    for command in (
-        [*two, *flags, "--per_device_train_batch_size=8", "--output_dir=two"],
-        [sys.executable, train, *flags, "--per_device_train_batch_size=16", "--output_dir=one"],
-    ):
-        subprocess.run(command, check=True, capture_output=True, env=env, timeout=300)
-    first, second = load_file("one/model.safetensors"), load_file("two/model.safetensors")
-    assert max((first[name] - second[name]).abs().max() for name in first) < 5e-3
-    one, two = (json.loads(Path(f"{name}/results.json").read_text()) for name in ("one", "two"))
-    assert one["training"]["steps"] == two["training"]["steps"]
-
-
 PEAK = """
 import resource, sys
 from hf_kit.cli import main
@@ -561,10 +539,10 @@ def test_memory_does_not_grow_with_the_rows():
         assert done.returncode == 0, done.stderr
         return float(done.stdout.split("peak")[1])
 
-    small, large = peak(2_000), peak(40_000)
-    size = Path("40000.jsonl").stat().st_size / 2**20
-    print(f"{small:.0f} MiB at 2,000 rows, {large:.0f} MiB at 40,000, whose file has {size:.0f}")
-    assert size > 100 and large - small < size / 4
+    small, large = peak(2_000), peak(20_000)
+    size = Path("20000.jsonl").stat().st_size / 2**20
+    print(f"{small:.0f} MiB at 2,000 rows, {large:.0f} MiB at 20,000, whose file has {size:.0f}")
+    assert size > 50 and large - small < size / 4
 
 
 def test_an_empty_stream_is_one_error():
