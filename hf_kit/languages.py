@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
+from hf_kit import console
 from hf_kit.data.languages import base_language
 from hf_kit.errors import UserError, nearest
 
@@ -123,6 +124,13 @@ def default_prefix(
     if marks:
         return f"{marks[_told(target, marks, 'target_lang', config)]} "
     names = [NAMES.get(base_language(language)) for language in (source, target)]
-    if config.model_type != "t5" or None in names:
+    if config.model_type != "t5":
+        return ""
+    if None in names:
+        console.warn(
+            "T5 was taught to be told what to do (`translate English to German: `), and here it is not: the languages "
+            "are not named, or not known by a name of its own. Name --source_lang and --target_lang, or give "
+            "--source_prefix"
+        )
         return ""
     return f"translate {names[0]} to {names[1]}: "

@@ -151,7 +151,7 @@ def test_a_host_that_was_cut_off_comes_back_and_the_run_ends(tmp_path, hosts):
         subprocess.run(["kill", "-KILL", *pids], check=False)
         second.wait()
         lost = "another process"
-        wait_for("the error", lambda: lost in Path("host0.log").read_text(), first, seconds=90)
+        wait_for("the error", lambda: lost in Path("host0.log").read_text(), first, seconds=200)
         assert first.poll() is None  # it waits for the other
         ip("-n", name, "link", "set", device, "up")
         second = begin(hosts, 1, *flags)

@@ -94,7 +94,7 @@ def test_a_tokenizer_of_one_pair_is_told_nothing(tmp_path):
         assert set_languages(make(tmp_path / name), AutoConfig.for_model(model_type), None, None) is None
 
 
-def test_t5_is_told_in_words_and_its_relatives_are_not(tmp_path):
+def test_t5_is_told_in_words_and_its_relatives_are_not(tmp_path, capsys):
     tokenizer = CHECKPOINTS["t5"][2](tmp_path)
     prefixes = {
         (model_type, source, target): default_prefix(tokenizer, AutoConfig.for_model(model_type), source, target)
@@ -105,6 +105,7 @@ def test_t5_is_told_in_words_and_its_relatives_are_not(tmp_path):
         ("t5", "en", "zh_CN"): "translate English to Chinese: ",
         ("t5", "eng_Latn", "German"): "translate English to German: ",
     }
+    assert capsys.readouterr().err.count("Name --source_lang and --target_lang, or give --source_prefix") == 2
 
 
 def test_marian_of_several_targets_is_told_by_a_mark(tmp_path):

@@ -12,7 +12,7 @@ from datasets import Dataset, Features, Json, Translation, TranslationVariableLa
 
 from hf_kit.data import find_columns, load_splits
 from hf_kit.data.halves import half_of
-from hf_kit.data.languages import base_language, is_language_code, language_of
+from hf_kit.data.languages import base_language, is_language_code, language_by_script, language_of
 from hf_kit.data.pair_filters import PairFilter
 from hf_kit.data.parallel import (
     TranslationColumns,
@@ -423,3 +423,20 @@ def test_pairs_left_out_are_told_with_their_flags():
         "other (--max_length_ratio)"
     )
     assert PairFilter(1, 1, None).describe(dict.fromkeys(("empty", "length ratio"), 0), 9) is None
+
+
+@pytest.mark.parametrize(
+    ("texts", "language"),
+    [
+        (["我们今天 go 上海", "好"], "zh"),
+        (["今日は東京へ行きます"], "ja"),
+        (["오늘은 서울에 가요"], "ko"),
+        (["วันนี้ไปกรุงเทพ"], "th"),
+        (["a 猫 is a cat"], None),
+        (["Wir gehen heute"], None),
+        (["12, 5!", ""], None),
+        ([], None),
+    ],
+)
+def test_some_languages_are_known_by_their_script(texts, language):
+    assert language_by_script(texts) == language

@@ -125,16 +125,16 @@ def test_beams_are_for_models_that_write(made_once, capsys):
     assert "--num_beams: this model writes no texts" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("layout", ["translation", "parallel", "folder", "named"])
+@pytest.mark.parametrize("layout", ["translation", "parallel", "folder", "named", "not named"])
 def test_pairs_come_in_every_layout(layout):
     rows, flags = pairs(40), ["--train_file=rows.jsonl"]
     if layout == "translation":
         lines = [json.dumps({"translation": {"en": en, "zh": zh}}, ensure_ascii=False) for en, zh in rows]
         Path("rows.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    elif layout == "named":
+    elif layout in ("named", "not named"):
         lines = [json.dumps({"a": zh, "b": en}, ensure_ascii=False) for en, zh in rows]
         Path("rows.jsonl").write_text("\n".join(lines), encoding="utf-8")
-        flags += ["--source_column=b", "--target_column=a", "--target_lang=zh"]
+        flags += ["--source_column=b", "--target_column=a", *["--target_lang=zh"] * (layout == "named")]
     else:
         Path("corpus").mkdir()
         for side, number in (("en", 0), ("zh", 1)):
@@ -144,6 +144,14 @@ def test_pairs_come_in_every_layout(layout):
     state = json.loads(Path("run/run.json").read_text())["state"]
     assert state["target_lang"] == "zh"
     assert sum(split["rows"] for split in results()["data_checks"]["splits"].values()) == 40
+
+
+def test_a_language_that_nobody_knows_is_told_and_scored_like_english(capsys):
+    lines = [json.dumps({"a": zh, "b": en}, ensure_ascii=False) for en, zh in pairs(40)]
+    Path("rows.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    flags = ["--train_file=rows.jsonl", "--source_column=b", "--target_column=a", "--target_lang=klingon"]
+    assert main(["train", *QUICK, *flags, "--max_steps=1"]) == 0
+    assert "--target_lang klingon: no language is known by this name; scored like English" in capsys.readouterr().out
 
 
 def test_pairs_that_teach_nothing_are_left_out_and_counted(capsys):

@@ -4,6 +4,8 @@ The codes are ISO 639's (https://iso639-3.sil.org), with a country or script beh
 """
 
 import re
+from collections import Counter
+from collections.abc import Iterable
 
 # ISO 639-1 with its codes of three letters (ISO 639-2, terminologic and bibliographic).
 _ISO = """
@@ -85,3 +87,33 @@ def base_language(name: str | None) -> str | None:
     """
     code = language_of(name) if name else None
     return None if code is None else _BASES[_CODE.fullmatch(code)[1]]
+
+
+# First and last letter of scripts that one language alone writes, or nearly so.
+_SCRIPTS = {
+    "zh": (("\u3400", "\u4dbf"), ("\u4e00", "\u9fff")),
+    "ja": (("\u3041", "\u30ff"),),
+    "ko": (("\uac00", "\ud7a3"),),
+    "th": (("\u0e01", "\u0e4e"),),
+    "lo": (("\u0e81", "\u0ede"),),
+    "km": (("\u1780", "\u17d3"),),
+    "my": (("\u1000", "\u109f"),),
+}
+
+
+def language_by_script(texts: Iterable[str]) -> str | None:
+    """`zh` where most letters are Chinese characters, `ja` where a tenth is kana; `ko`, `th`, `lo`, `km`, `my`.
+
+    None for the scripts that many languages share, and where there are no letters.
+    """
+    found: Counter[str | None] = Counter()
+    for text in texts:
+        for letter in filter(str.isalpha, text):
+            spans = ((language, span) for language, own in _SCRIPTS.items() for span in own)
+            found[next((language for language, (first, last) in spans if first <= letter <= last), None)] += 1
+    if not found:
+        return None
+    if found["ja"] > found.total() / 10:
+        return "ja"
+    (language, count), *_ = found.most_common(1)
+    return language if count > found.total() / 2 else None

@@ -39,6 +39,7 @@ from hf_kit.data import (
     make_splits,
     read_sources,
 )
+from hf_kit.data.languages import base_language, language_by_script
 from hf_kit.data.pair_filters import PairFilter
 from hf_kit.data.parallel import TranslationColumns, find_source_column, find_translation_columns, flatten_translation
 from hf_kit.data.quiet import quiet
@@ -183,6 +184,11 @@ class Translation(Task):
             flags.target_lang,
         )
         self.source_lang, self.target_lang = self.columns.source_lang, self.columns.target_lang
+        if self.target_lang is None:
+            # For scores and the card. A model of several languages is told only what the user has said.
+            self.target_lang = language_by_script(_some_texts(train, self.columns.target))
+        elif base_language(self.target_lang) is None:
+            notes.append(f"--target_lang {self.target_lang}: no language is known by this name; scored like English")
         languages_named = " -> ".join(
             f"`{column}`" + (f" ({language})" if language and language != column else "")
             for column, language in (
@@ -274,10 +280,11 @@ class Translation(Task):
             )
             tokenizer = in_the_class_that_loads(tokenizer, config, texts, model_arguments.vocab_size)
         fit_config_to_tokenizer(config, tokenizer, fresh=fresh)
-        self._begins = languages.set_languages(tokenizer, config, self.source_lang, self.target_lang)
+        named = self.columns
+        self._begins = languages.set_languages(tokenizer, config, named.source_lang, named.target_lang)
         self.prefix = self.arguments.source_prefix
         if self.prefix is None and not fresh:
-            self.prefix = languages.default_prefix(tokenizer, config, self.source_lang, self.target_lang)
+            self.prefix = languages.default_prefix(tokenizer, config, named.source_lang, named.target_lang)
         self.prefix = self.prefix or ""
         for name in ("max_source_length", "max_target_length"):
             asked = getattr(self.arguments, name)
@@ -542,6 +549,11 @@ def _one_side(inputs: Dataset, side: str) -> Iterator[pa.Table]:
     for table in inputs.select_columns([ids, whole]).with_format("arrow").iter(10_000):
         lengths = pa.compute.list_value_length(table[ids])
         yield pa.table({"input_ids": table[ids], "length": lengths, "whole": table[whole]})
+
+
+def _some_texts(rows: Dataset, column: str, count: int = 200) -> list[str]:
+    values = rows.select(range(min(count, len(rows))))[column]
+    return [value for value in values if isinstance(value, str)]
 
 
 def _most_frequent(texts: list[str]) -> tuple[str, int]:
