@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from transformers import Seq2SeqTrainingArguments
 
+from hf_kit import console
 from hf_kit.errors import UserError
 from hf_kit.launch_environment import LaunchEnvironment
 from hf_kit.process_group import join_gloo
@@ -252,6 +253,12 @@ class KitTrainingArguments(Seq2SeqTrainingArguments):
             self.ddp_backend = self.ddp_backend or "gloo"
             join_gloo(self.ddp_timeout)
         super().__post_init__()
+        if launched == 1 and "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_ADDR" in os.environ:
+            # accelerate (1.15) names an address when it is asked for several processes, and of MULTI_CPU starts one.
+            console.warn(
+                "accelerate was asked for several processes and has started this one alone; for several on CPUs take "
+                "--config_file accelerate_configs/multi_cpu.yaml"
+            )
         if launched != self.world_size:
             raise ValueError(
                 f"{launched} processes were launched, but this one finds {self.world_size} in its group: each would "

@@ -14,7 +14,7 @@ from hf_kit import console
 from hf_kit.checkpoints.names import checkpoints, is_finished, step_of
 from hf_kit.checkpoints.state_files import read_weights
 from hf_kit.errors import UserError
-from hf_kit.sharding import take_weights
+from hf_kit.sharding import gathered, take_weights
 from hf_kit.trainer import KitTrainer
 
 
@@ -31,10 +31,11 @@ def keep_better_average(trainer: KitTrainer, number: int) -> list[int] | None:
             f"--average_checkpoints {number}: there is {len(last)} checkpoint to average; the best one is kept"
         )
         return None
-    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     best = trainer.state.best_metric
     put = take_weights if trainer.is_fsdp_enabled else _load
-    put(trainer.model, average([read_weights(path) for path in last]))
+    with gathered(trainer.model):
+        before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+        put(trainer.model, average([read_weights(path) for path in last]))
     steps = sorted(step_of(path) for path in last)
     named = f"the average of {len(last)} checkpoints (steps {steps[0]} to {steps[-1]})"
     if trainer.eval_dataset is None:
@@ -45,7 +46,8 @@ def keep_better_average(trainer: KitTrainer, number: int) -> list[int] | None:
     if best is None or (score > best if greater else score < best):
         console.say(f"  kept: {named}: validation {name} {score:.4f}" + ("" if best is None else f" after {best:.4f}"))
         return steps
-    _load(trainer.model, before)
+    with gathered(trainer.model):
+        _load(trainer.model, before)
     console.say(f"  kept: the best checkpoint, validation {name} {best:.4f}; {named} has {score:.4f}")
     return None
 

@@ -25,7 +25,7 @@ from hf_kit.checkpoints.names import last_checkpoint
 from hf_kit.data.arrow_columns import name_rows
 from hf_kit.errors import UserError
 from hf_kit.sampler import row_lengths
-from hf_kit.sharding import whole
+from hf_kit.sharding import shards, whole
 
 MOST_NAMED = 5  # rows in a message
 MOST_CHARACTERS = 60  # of a row's text
@@ -78,6 +78,8 @@ class Divergence(TrainerCallback):
 
     def _not_finite_alone(self, batch: dict[str, Any]) -> list[int]:
         trainer = self.trainer
+        if shards(trainer.accelerator):
+            return []  # its forward pass needs all processes, and not all of them have such a batch
         inputs = trainer._prepare_inputs(dict(batch))
         labels = inputs.pop("labels")
         trainer.model.eval()

@@ -12,7 +12,14 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str):
-        super().__init__(redact(message))
+        super().__init__(redact(_own_words(message)))
+
+
+def _own_words(message: str) -> str:
+    """Without what torch puts before an error that it raises anew for a data worker: the worker's whole traceback."""
+    if message.startswith("Caught ") and "Original Traceback" in message:
+        return message.rpartition("hf_kit.errors.UserError: ")[2].strip()
+    return message
 
 
 class ProcessError(UserError):

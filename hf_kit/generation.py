@@ -5,6 +5,7 @@ How it writes (beams, lengths, forced tokens) is in the model's `generation_conf
 """
 
 import torch
+import torch.distributed
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -28,6 +29,10 @@ def generate(model: PreTrainedModel, batch: dict[str, Tensor], **options) -> Ten
     beams = options.get("num_beams") or config.num_beams or 1
     longest = options.get("max_length") or config.max_length or config.max_new_tokens
     size = max(1, MOST_POSITIONS[ids.device.type] // (beams * (ids.shape[1] + longest)))
+    if options.get("synced_gpus"):  # a sharded model, which all processes call equally often
+        least = torch.tensor(size, device=ids.device)
+        torch.distributed.all_reduce(least, torch.distributed.ReduceOp.MIN)
+        size = int(least)
     pieces = []
     for start in range(0, len(ids), size):
         own_mask = mask[start : start + size]

@@ -21,6 +21,9 @@ from hf_kit.untrusted_folder import examine_checkpoint
 
 MEASURED = 2048  # images of which mean, deviation and size are taken
 MOST_SIDE = 224
+# Families whose weights fit images of any size, though their configuration names one: convolutions, and DINOv2, which
+# stretches its places.
+ANY_SIZE = frozenset("convnext convnextv2 dinov2 dinov2_with_registers efficientnet mobilenet_v1 mobilenet_v2".split())
 
 
 def best_backend() -> str:
@@ -33,7 +36,8 @@ def check_config(config: PreTrainedConfig, image_size: int | None, *, fresh: boo
     if channels != 3:
         raise UserError(f"--config_overrides: num_channels is {channels}; images are read as RGB, so it must be 3")
     own = getattr(config, "image_size", None)
-    if image_size and not fresh and own is not None and own != image_size:
+    learned = own is not None and config.model_type not in ANY_SIZE
+    if image_size and not fresh and learned and own != image_size:
         raise UserError(
             f"--image_size {image_size}: this checkpoint has learned the places in images of {own} pixels; leave it out"
         )

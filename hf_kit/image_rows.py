@@ -23,6 +23,7 @@ from hf_kit.data.images import Unreadable, load_image
 from hf_kit.errors import UserError
 from hf_kit.input_rows import Draw, InputRows
 
+GEOMETRY = ("do_resize", "do_center_crop", "do_pad")  # what a processor does about an image's size
 KEPT_BYTES = 1 << 30
 SMALL = 96 * 96  # pixels an image: decoding such a one costs more than keeping it
 
@@ -71,6 +72,11 @@ class ImageRows(InputRows):
         self.size = output_size(processor)
         self.kept = self._keep_small() if keep else None  # [n, h, w, 3] uint8
         self.as_they_are = self._is_input(self.kept[:1]) if self.kept is not None and len(self.kept) else False
+        # What the processor does with images that have the model's size: some families want other than normal pixels
+        # (MobileViT's channels are blue, green, red).
+        self._own_size = {name: False for name in GEOMETRY if hasattr(processor, name)}
+        probe = np.random.default_rng(0).integers(0, 256, (1, *self.size, 3), dtype=np.uint8)
+        self.normalises = self._is_input(probe, **self._own_size)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -93,7 +99,7 @@ class ImageRows(InputRows):
         if self.as_they_are:
             pixels = self.kept[row]
         else:
-            pixels = np.asarray(self.processor(images=self.image(row), return_tensors="np")["pixel_values"][0])
+            pixels = self._processed(self.image(row))
         return {"pixel_values": pixels} | ({} if self.labels is None else {"labels": self.labels[row]})
 
     def _changed(self, draw: Draw) -> dict[str, Any]:
@@ -105,7 +111,13 @@ class ImageRows(InputRows):
             second = self.augmentation.apply(self.image(other), self.size, rng)
             pixels, share = self.augmentation.mix(pixels, second, rng)
             label = (self._soft(draw.row) * share + self._soft(other) * (1 - share)).astype(np.float32)
+        if not self.normalises:
+            pixels = self._processed(Image.fromarray(pixels), **self._own_size)
         return {"pixel_values": pixels, "labels": label}
+
+    def _processed(self, image: Image.Image, **options: bool) -> np.ndarray:
+        """[3, h, w] float32."""
+        return np.asarray(self.processor(images=image, return_tensors="np", **options)["pixel_values"][0])
 
     def _soft(self, row: int) -> Any:
         return self.labels[row] if self.num_labels is None else np.eye(self.num_labels)[self.labels[row]]
@@ -133,11 +145,10 @@ class ImageRows(InputRows):
             kept[row] = image
         return kept
 
-    def _is_input(self, pixels: np.ndarray) -> bool:
+    def _is_input(self, pixels: np.ndarray, **options: bool) -> bool:
         """Whether normalising alone makes the processor's output of these images."""
         own = StackImages(self.processor)([{"pixel_values": image} for image in pixels])["pixel_values"]
-        theirs = self.processor(images=[Image.fromarray(image) for image in pixels], return_tensors="np")
-        theirs = np.asarray(theirs["pixel_values"])
+        theirs = np.stack([self._processed(Image.fromarray(image), **options) for image in pixels])
         return own.shape == theirs.shape and np.allclose(own.numpy(), theirs, atol=1e-5)
 
 

@@ -24,6 +24,7 @@ from hf_kit.errors import UserError
 from hf_kit.launch_settings import LAUNCHED, SETTING, find_setting, setting_names
 
 # What of `accelerate launch` can be said beside it; everything else is the training's.
+SINGLE_GPU = "single_gpu"
 FLAGS = (
     "num_processes num_machines machine_rank main_process_ip main_process_port gpu_ids mixed_precision dynamo_backend "
     "num_cpu_threads_per_process max_restarts monitor_interval".split()
@@ -157,6 +158,13 @@ def _checked(wanted: Launch) -> Namespace:
     _check_port(args, machines)
     if args.multi_gpu or args.use_fsdp or args.use_deepspeed:
         _check_cards(named, args, processes // machines, wanted.training)
+    elif processes > 1:
+        raise UserError(
+            f"{named} starts one process, whatever number is given ({processes} here); take --{SETTING} multi_cpu or "
+            "multi_gpu"
+        )
+    elif wanted.setting.stem == SINGLE_GPU:
+        _check_cards(named, args, 1, wanted.training)
     return args
 
 
@@ -190,11 +198,13 @@ def _check_port(args: Namespace, machines: int) -> None:
 def _check_cards(named: str, args: Namespace, processes: int, training: list[str]) -> None:
     import torch
 
+    on_cpu = "cpu" if processes == 1 else "multi_cpu"
+
     if args.use_cpu or any(word.startswith(("--use_cpu", "--use-cpu")) for word in training):
         return
     there = torch.cuda.device_count() if args.gpu_ids in (None, "all") else len(args.gpu_ids.split(","))
     if not torch.cuda.is_available():
-        raise UserError(f"{named}: torch sees no GPU here; `hf-kit doctor` says why. On the CPU: --{SETTING} multi_cpu")
+        raise UserError(f"{named}: torch sees no GPU here; `hf-kit doctor` says why. On the CPU: --{SETTING} {on_cpu}")
     if processes > there:
         raise UserError(f"{named}: {processes} processes for this machine's {there} GPU(s); allowed: one each")
 

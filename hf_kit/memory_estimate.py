@@ -131,11 +131,26 @@ def estimate(
                 step += int(HEAP_LOSS * live.in_heap)
     optimizer = int(sum(p.numel() for p in trained) * _state_bytes(training.optim))
     if training.world_size > 1:
-        if os.environ.get("ACCELERATE_USE_FSDP") == "true":
-            weights, optimizer = weights // training.world_size, optimizer // training.world_size
+        stage = _sharded()
+        if stage >= 1:
+            optimizer //= training.world_size
         else:
             step += sum(map(_bytes, trained))  # the buckets in which gradients are exchanged
+        if stage == 3:
+            weights //= training.world_size
     return Estimate(process, weights, optimizer, step, traced, tuple(batch[model.main_input_name].shape))
+
+
+def _sharded() -> int:
+    """What the launch takes apart, as ZeRO numbers it: 0 nothing, 1 optimizer, 2 gradients as well, 3 weights as well.
+
+    Gradients are counted whole all the same: they are until a layer's are exchanged.
+    """
+    if os.environ.get("ACCELERATE_USE_FSDP") == "true":
+        return 3
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
+        return int(os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2"))
+    return 0
 
 
 def _bytes(tensor: Tensor) -> int:

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from hf_kit.token_cache import cached_rows
 
-SCHEMA = 2  # raise it when the columns below or their meaning change
+SCHEMA = 3  # raise it when the columns below or their meaning change
 
 
 def tokenize_pairs(
@@ -35,7 +35,7 @@ def tokenize_pairs(
     """`input_ids` and, with a `target_column`, `labels` of every row, cut but not padded.
 
     Beside them `length` and `target_length`, by which batches are made, and `whole` and `target_whole`, which were the
-    lengths before the cut. All count special tokens.
+    lengths before the cut. All count special tokens. A blank text has no others, whatever a tokenizer makes of spaces.
 
     Args:
         prefix: put before every source (T5's "translate English to German: ").
@@ -46,11 +46,12 @@ def tokenize_pairs(
     settings += [max_source_length, max_target_length, len(names)]
 
     def encode(table: pa.Table, rows: list[int]) -> pa.Table:
-        sources = [prefix + text for text in table[source_column].to_pylist()]
+        sources = [prefix + text if text.strip() else prefix.rstrip() for text in table[source_column].to_pylist()]
         source, whole = _cut(sources, tokenizer, max_source_length, target=False)
         out = {"input_ids": pa.array(source, pa.list_(pa.int32())), "whole": pa.array(whole, pa.int32())}
         if target_column:
-            target, whole = _cut(table[target_column].to_pylist(), tokenizer, max_target_length, target=True)
+            targets = [text if text.strip() else "" for text in table[target_column].to_pylist()]
+            target, whole = _cut(targets, tokenizer, max_target_length, target=True)
             out |= {"labels": pa.array(target, pa.list_(pa.int32())), "target_whole": pa.array(whole, pa.int32())}
             out |= {"target_length": pa.array(map(len, target), pa.int32())}
         return pa.table(out | {"length": pa.array(map(len, source), pa.int32())})

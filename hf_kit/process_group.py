@@ -5,13 +5,17 @@ a process that hangs would hold the others for half an hour, whatever the flag s
 """
 
 import os
+from collections.abc import Callable
 from datetime import timedelta
+from typing import TypeVar
 
 import torch.distributed
+from accelerate.utils import broadcast_object_list
 from torch.distributed import DistNetworkError, DistStoreError
 
 from hf_kit.errors import UserError
 
+T = TypeVar("T")
 NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -37,3 +41,11 @@ def join_gloo(seconds: int) -> None:
             f"not all of the {os.environ['WORLD_SIZE']} processes met at {place} within {seconds} s (--ddp_timeout): "
             f"{said[:200]}"
         ) from None
+
+
+def from_main_process(make: Callable[[], T]) -> T:
+    """What `make` gives in the main process, in all of them, which call this together. It can be pickled."""
+    if not torch.distributed.is_initialized():
+        return make()
+    made = [make() if torch.distributed.get_rank() == 0 else None]
+    return broadcast_object_list(made)[0]

@@ -117,12 +117,13 @@ def _train(arguments: Arguments, lock: RunLock) -> Path:
     settings.print_configuration(arguments, config)
 
     console.heading("Data checks")
+    with quiet() if arguments.training.disable_tqdm else nullcontext():
+        processor = task.load_processor(arguments.model, config, prepared.train, fresh=fresh)
     # The others find the main process's preprocessed data in the cache.
     with (
         arguments.training.main_process_first(local=False, desc="preprocessing"),
         quiet() if arguments.training.disable_tqdm else nullcontext(),
     ):
-        processor = task.load_processor(arguments.model, config, prepared.train, fresh=fresh)
         # What is cut stands in the table of the checks.
         inputs = {name: task.preprocess(rows, processor, name)[0] for name, rows in prepared.splits().items()}
     for name, value in task.loader_defaults(inputs).items():

@@ -102,6 +102,19 @@ def in_one_piece() -> Iterator[None]:
 
 
 @contextmanager
+def gathered(model: nn.Module) -> Iterator[None]:
+    """Within, weights that ZeRO-3 has taken apart are whole; afterwards all processes have what the main one made of
+    them."""
+    if not deepspeed.is_deepspeed_zero3_enabled():
+        yield
+        return
+    from deepspeed.zero import GatheredParameters
+
+    with GatheredParameters(list(model.parameters()), modifier_rank=0):
+        yield
+
+
+@contextmanager
 def with_its_own_classes(model: nn.Module) -> Iterator[None]:
     """`model` and its parts of the classes that they had before they were sharded, by whose names and code they load.
 

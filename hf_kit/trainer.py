@@ -116,9 +116,10 @@ class KitTrainer(CheckpointingTrainer):
                 dtype, device = DTYPES[self.args.mixed_precision], self.args.device.type
                 options = {"synced_gpus": self.is_fsdp_enabled or is_deepspeed_zero3_enabled()}
                 if self._beams is not None:
-                    own = longest_quick(inputs["attention_mask"])  # [b]
+                    most = self.accelerator.unwrap_model(self.model).generation_config.max_length
+                    own = longest_quick(inputs["attention_mask"]).clamp(max=most - 1)  # [b]
                     # And two: the start token, and one at the limit, where some models are made to end.
-                    options |= {"num_beams": self._beams, "max_length": int(own.max()) + 2}
+                    options |= {"num_beams": self._beams, "max_length": min(int(own.max()) + 2, most)}
                 with torch.autocast(device, dtype, enabled=dtype != torch.float32):
                     written = self.task.outputs(self.accelerator.unwrap_model(self.model), inputs, **options)
                 if self._beams is not None:

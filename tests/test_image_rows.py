@@ -7,7 +7,13 @@ import pytest
 import torch
 from datasets import Dataset
 from PIL import Image
-from transformers import BeitImageProcessorPil, ConvNextImageProcessorPil, ViTImageProcessorPil
+from transformers import (
+    BeitImageProcessorPil,
+    ConvNextImageProcessorPil,
+    EfficientNetImageProcessorPil,
+    MobileViTImageProcessorPil,
+    ViTImageProcessorPil,
+)
 
 from hf_kit.augmentation import Augmentation
 from hf_kit.data.image_table import ImageColumns, read_table
@@ -37,6 +43,10 @@ PROCESSORS = {
     "beit": BeitImageProcessorPil(
         size={"height": 12, "width": 12}, crop_size={"height": 12, "width": 12}, do_center_crop=False
     ),
+    "mobilevit": MobileViTImageProcessorPil(
+        size={"shortest_edge": 12}, crop_size={"height": 12, "width": 12}, do_flip_channel_order=True
+    ),
+    "efficientnet": EfficientNetImageProcessorPil(size={"height": 12, "width": 12}, include_top=True),
     "not normalised": ViTImageProcessorPil(size={"height": 12, "width": 12}, do_normalize=False),
 }
 
@@ -66,12 +76,14 @@ def test_a_draw_alone_says_what_a_training_image_becomes(tmp_path, sizes):
     assert one.shape == (12, 12, 3)
 
 
-def test_training_pixels_are_normalised_as_the_scored_ones(tmp_path):
-    rows = ImageRows(table(tmp_path, [(12, 12)] * 3), vit(), Augmentation(), 3)
-    stack = StackImages(vit())
+@pytest.mark.parametrize("name", ["vit", "beit", "mobilevit", "efficientnet", "not normalised"])
+def test_training_pixels_are_those_of_the_scored_ones(tmp_path, name):
+    rows = ImageRows(table(tmp_path, [(12, 12)] * 3), PROCESSORS[name], Augmentation(), 3)
+    stack = StackImages(PROCESSORS[name])
     trained = stack([rows[Draw(0, 0, i)] for i in range(3)])["pixel_values"]
-    assert torch.equal(trained, stack([rows[i] for i in range(3)])["pixel_values"])
-    assert trained.is_contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(trained, stack([rows[i] for i in range(3)])["pixel_values"], atol=1e-5)
+    assert rows.normalises == (name not in ("mobilevit", "efficientnet"))
+    assert trained.is_contiguous(memory_format=torch.channels_last) == rows.normalises
 
 
 def test_mixed_images_have_shares_of_their_labels(tmp_path):

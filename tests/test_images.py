@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_kit.data.images import Unreadable, content_key, images_below, load_image
+from hf_kit.data.images import Unreadable, content_key, images_below, load_image, others_below
 
 RED = (200, 10, 10)
 
@@ -71,6 +71,20 @@ def test_a_photo_stands_upright_as_its_exif_tag_says():
     assert max(turned.getpixel((5, 2))) < 30 and turned.getpixel((5, 17))[0] > 150
 
 
+def test_a_damaged_tag_costs_neither_the_photo_nor_its_orientation(monkeypatch):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo = encoded(plain(), "JPEG", exif=exif)
+
+    def damaged(*_):
+        raise struct.error("required argument is not an integer")
+
+    monkeypatch.setattr(Image.Exif, "tobytes", damaged)
+    assert load_image(photo).size == (10, 20)
+    monkeypatch.setattr(Image.Image, "getexif", damaged)
+    assert load_image(photo).size == (20, 10)
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     {
@@ -121,3 +135,4 @@ def test_images_below_a_folder_are_found_by_their_names(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     assert [str(path.relative_to(tmp_path)) for path in images_below(tmp_path)] == ["a.jpg", "b/2.PNG"]
+    assert others_below(tmp_path) == "1 (.txt 1)" and not others_below(tmp_path / "b")

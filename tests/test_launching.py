@@ -92,6 +92,7 @@ def test_a_launch_within_a_launch_is_refused(capsys, monkeypatch):
         ("multi_node --num_processes 3 --main_process_ip 10.0.0.1", "3 processes on 2 machine"),
         ("multi_node", "--main_process_ip is not set"),
         ("multi_node --main_process_ip 10.0.0.1 --machine_rank 2", "allowed are 0 to 1"),
+        ("cpu --num_processes 4", "starts one process, whatever number is given (4 here); take"),
         ("deepspeed_zero3", "deepspeed is not installed"),
         ("fp8", "torchao is not installed"),
     ],
@@ -113,6 +114,9 @@ def test_gpus_that_are_not_there_are_missed_at_once(capsys, monkeypatch, cards, 
     monkeypatch.setattr("torch.cuda.is_available", lambda: cards > 0)
     monkeypatch.setattr("torch.cuda.device_count", lambda: cards)
     assert says in refused(capsys, "--accelerate_config", "fsdp")
+    if not cards:
+        said = refused(capsys, "--accelerate_config", "single_gpu")
+        assert says in said and said.rstrip().endswith("--accelerate_config cpu")
 
 
 def test_a_port_in_use_is_an_error_with_the_remedy(capsys):

@@ -20,7 +20,7 @@ from hf_kit import memory_estimate
 from hf_kit.arguments import LoraArguments
 from hf_kit.backbone import Backbone
 from hf_kit.lora import add_lora
-from hf_kit.memory_estimate import Estimate, describe_memory, estimate
+from hf_kit.memory_estimate import Estimate, describe_memory, estimate, process_bytes
 from hf_kit.traced_step import LiveBytes, traced_bytes
 
 ROWS, LENGTH = 8, 32
@@ -114,6 +114,26 @@ def settings(**changes) -> SimpleNamespace:
         "gradient_checkpointing": False,
     }
     return SimpleNamespace(**values | changes)
+
+
+@pytest.mark.parametrize(
+    ("launch", "weights", "optimizer", "buckets"),
+    [
+        ({}, 1, 1, 1),
+        ({"ACCELERATE_USE_FSDP": "true"}, 2, 2, 0),
+        ({"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "2"}, 1, 2, 0),
+        ({"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}, 2, 2, 0),
+    ],
+)
+def test_of_what_is_sharded_each_process_has_its_part(launch, weights, optimizer, buckets, monkeypatch):
+    model = classifier()
+    size = sum(4 * p.numel() for p in model.parameters())
+    one = estimate(model, batch(), settings(), before=process_bytes())
+    for name, word in launch.items():
+        monkeypatch.setenv(name, word)
+    two = estimate(model, batch(), settings(world_size=2), before=process_bytes())
+    assert (two.weights, two.optimizer) == (one.weights // weights, one.optimizer // optimizer)
+    assert (two.step - one.step > size * 0.9) == bool(buckets)
 
 
 def test_the_optimizer_keeps_two_numbers_of_each_trained_one_or_as_its_name_says():

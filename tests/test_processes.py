@@ -94,6 +94,25 @@ def test_four_processes_are_one(case):
     compare(case, 4)
 
 
+def note_each_training_of_a_tokenizer() -> None:
+    from hf_kit.tasks import text_classification
+
+    train = text_classification.train_tokenizer
+
+    def noted(*args, **kwargs):
+        with open("trained.txt", "a") as file:
+            file.write("x")
+        return train(*args, **kwargs)
+
+    text_classification.train_tokenizer = noted
+
+
+def test_the_tokenizer_is_trained_once_for_all():
+    flags = [*LSTM, *SETTINGS, "--num_train_epochs=1", "--output_dir=two"]
+    Ranks(2, flags, note_each_training_of_a_tokenizer).end()
+    assert Path("trained.txt").read_text() == "x"
+
+
 def compare(case: str, processes: int) -> None:
     (one, log, weights), (several, other_log, others) = (run(f"p{n}", n, CASES[case]) for n in (1, processes))
     assert [entry["step"] for entry in log] == [entry["step"] for entry in other_log]

@@ -114,6 +114,25 @@ def test_lines_keep_their_places_also_blank_and_repeated_ones(learned, monkeypat
     assert capsys.readouterr().out.split("\n")[:5] == ["一猫。", "", "二狗。", "", "一猫。"]
 
 
+@pytest.mark.parametrize("prefix", ["", "translate: "])
+def test_blank_lines_stay_blank_also_where_spaces_are_tokens(prefix, monkeypatch, capsys):
+    flags = ["--tokenizer_type=bpe", "--vocab_size=300", *[f"--source_prefix={prefix}"] * bool(prefix)]
+    assert train(*flags, "--max_steps=1") == 0
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"   \n\none cat.\n")))
+    capsys.readouterr()
+    assert main(["predict", "run"]) == 0
+    blank, empty, something, *_ = capsys.readouterr().out.split("\n")
+    assert (blank, empty) == ("", "") and something
+
+
+def test_an_evaluation_while_training_stays_within_the_models_positions():
+    """Twice a source's tokens and ten would be more than there are."""
+    overrides = MARIAN | {"max_position_embeddings": 16}
+    write_csv(Path("train.csv"), [(f"{source} {source}", target) for source, target in pairs(60)], ("en", "zh"))
+    write_csv(Path("dev.csv"), [(" ".join([source] * 3), target) for source, target in pairs(12, 1)], ("en", "zh"))
+    assert train(f"--config_overrides={json.dumps(overrides)}", "--generation_max_length=16") == 0
+
+
 def test_json_answers_stand_beside_their_texts(learned, capsys):
     capsys.readouterr()
     assert main(["predict", str(learned), "one cat.", "--json"]) == 0

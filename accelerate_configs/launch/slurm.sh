@@ -2,7 +2,7 @@
 # Several machines under Slurm; run folder, data and environment on a file system that all of them see:
 #   sbatch --nodes=2 --gpus-per-node=8 accelerate_configs/launch/slurm.sh RECIPE.yaml --output_dir runs/big
 # A job that is preempted, or near its time limit, gets SIGTERM: it finishes the step, saves, and Slurm queues the same
-# command again, which goes on from there.
+# command again, which goes on from there. What is lost without a signal is ten minutes' work at most (--save_minutes).
 #SBATCH --job-name=hf-kit
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
@@ -24,12 +24,13 @@ processes=$((SLURM_NNODES * ${GPUS_PER_NODE:-${SLURM_GPUS_ON_NODE:-1}}))
 srun --kill-on-bad-exit=1 bash -c '
     exec hf-kit train "${@:4}" --accelerate_config multi_node \
         --num_machines "$SLURM_NNODES" --machine_rank "$SLURM_NODEID" \
-        --num_processes "$1" --main_process_ip "$2" --main_process_port "$3"
+        --num_processes "$1" --main_process_ip "$2" --main_process_port "$3" --save_minutes 10
 ' hf-kit "$processes" "$main_host" "$port" "$@" &
 step=$!
 
 stopped=""
-trap 'stopped=yes; kill -TERM "$step"' TERM
+# Not `kill`: srun itself, told to end, ends its step with SIGKILL. scancel's signals go to the steps alone.
+trap 'stopped=yes; scancel --signal=TERM "$SLURM_JOB_ID"' TERM
 status=0
 wait "$step" || status=$?
 if [ -n "$stopped" ]; then

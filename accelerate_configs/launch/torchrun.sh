@@ -24,6 +24,19 @@ fi
 # and torch 2.13 lets them keep that to themselves (dynamic_rendezvous.py, `_bootstrap_store_info`).
 export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 
+# A mistake in the flags is told once, here: the launcher would start it again and again.
+python -c '
+import sys
+from hf_kit import console
+from hf_kit.errors import UserError
+from hf_kit.parsing import parse_arguments
+try:
+    parse_arguments(sys.argv[1:])
+except UserError as reason:
+    console.error(str(reason))
+    sys.exit(1)
+' "$@"
+
 # save_minutes: how much work the loss of a machine may cost. After join_timeout seconds without it the others give up.
 exec python -m torch.distributed.run \
     --nnodes "$NODES" --nproc_per_node "$per_node" --max_restarts "${MAX_RESTARTS:-100}" --shutdown_timeout 300 \

@@ -7,17 +7,42 @@ their upper half (Pillow would cut them off at 255: all white).
 
 import hashlib
 import io
+import struct
 import warnings
+import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
+SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .png .apng .gif .bmp .dib .webp .tif .tiff .ppm .pgm .pbm .pnm".split())
 # Others that Pillow reads start programs (EPS) or hold whole documents.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 Image.init()  # Pillow knows only some of them before
+# What Pillow's plugins raise over a file that is cut short or damaged.
+DAMAGED = (
+    OSError,
+    ValueError,
+    LookupError,
+    SyntaxError,
+    TypeError,
+    ArithmeticError,
+    EOFError,
+    struct.error,
+    zlib.error,
+)
+# EXIF's orientations but the upright one; mirrored ones among them.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 # A file of a few kilobytes can claim any number of pixels; no camera takes more.
 MOST_PIXELS = 120_000_000
 
@@ -49,7 +74,7 @@ def load_image(content: bytes | Path, least: int | None = None) -> Image.Image:
                 if least:
                     image.draft(image.mode, (least, least))
                 image.load()
-                return _rgb(ImageOps.exif_transpose(image))
+                return _rgb(_turned(image))
     except UnidentifiedImageError:
         if isinstance(content, Path) and not content.stat().st_size:
             raise Unreadable("zero bytes") from None
@@ -62,9 +87,18 @@ def load_image(content: bytes | Path, least: int | None = None) -> Image.Image:
         raise Unreadable("a folder") from None
     except MemoryError:
         raise Unreadable("no memory for its pixels") from None
-    except (OSError, ValueError, SyntaxError, IndexError, TypeError, ArithmeticError, EOFError) as reason:
-        # Pillow's plugins raise all of these over a file that is cut short or damaged.
+    except DAMAGED as reason:
         raise Unreadable(f"damaged ({' '.join(str(reason).split())[:80] or type(reason).__name__})") from None
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    """As the EXIF tag says; as it is where the tag cannot be read. `ImageOps.exif_transpose` writes all tags anew, and
+    fails over any that is damaged."""
+    try:
+        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    except DAMAGED:
+        return image
+    return image if turn is None else image.transpose(turn)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -93,7 +127,21 @@ def content_key(content: bytes) -> bytes:
 
 def images_below(folder: Path) -> Iterator[Path]:
     """The files below `folder` that are named as images are, sorted; hidden ones left out."""
+    return (path for path in _files_below(folder) if path.suffix.lower() in SUFFIXES)
+
+
+def others_below(folder: Path) -> str:
+    """How many files below `folder` are not named as images are, and how they are: `12 (.heic 10, .txt 2)`, or ""."""
+    names = [path.suffix.lower() or path.name for path in _files_below(folder)]
+    counts = Counter(name for name in names if name not in SUFFIXES)
+    if not counts:
+        return ""
+    most = [f"{name} {count:,}" for name, count in counts.most_common(5)]
+    return f"{counts.total():,} ({', '.join(most)}{', ...' if len(counts) > 5 else ''})"
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in SUFFIXES and not hidden and path.is_file():
+        if not hidden and path.is_file():
             yield path

@@ -36,6 +36,7 @@ from hf_kit.tasks.classification import Classification, labels_of, parse_class_w
 from hf_kit.tasks.task import Prepared
 
 SHEET_ROWS, SHEET_COLUMNS = 4, 6  # of the contact sheet
+THUMBNAIL = 256  # pixels a side
 BASELINE_SIDE = 16  # pixels
 MOST_PROVEN = 512  # pixels a side of the images that a saved model is proven with
 PHOTO = "photo.png"  # in the lines of the card; see `proof/program.py`
@@ -323,7 +324,7 @@ class ImageClassification(Classification):
         names = self.mapping.names
         path = folder / "worst_errors.png"
         figures.contact_sheet(
-            [np.asarray(_image(rows[int(i)][IMAGE])) for i in worst],
+            [_thumbnail(rows[int(i)][IMAGE]) for i in worst],
             [(names[labels[i]], names[guesses[i]], float(probabilities[i, guesses[i]])) for i in worst],
             SHEET_COLUMNS,
             f"Worst errors: {len(worst)} of {len(wrong):,} in {len(labels):,} rows",
@@ -334,6 +335,13 @@ class ImageClassification(Classification):
 
 def _image(cell: dict[str, Any], least: int | None = None) -> Image.Image:
     return load_image(cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]), least)
+
+
+def _thumbnail(cell: dict[str, Any]) -> np.ndarray:
+    """As large as the sheet shows it: of photographs a whole sheet would take gigabytes."""
+    image = _image(cell, least=THUMBNAIL)
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    return np.asarray(image)
 
 
 def _spread(rows: int, most: int) -> np.ndarray:

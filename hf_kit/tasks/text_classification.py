@@ -42,6 +42,7 @@ from hf_kit.data.streamed_rows import StreamedRows, scan
 from hf_kit.data.text_keys import text_keys
 from hf_kit.errors import UserError
 from hf_kit.models import own_model_types
+from hf_kit.process_group import from_main_process
 from hf_kit.streaming import TokenizedStream
 from hf_kit.tasks.classification import Classification, labels_of, parse_class_weights
 from hf_kit.tasks.task import Prepared
@@ -166,19 +167,7 @@ class TextClassification(Classification):
         if model_arguments.tokenizer_name or not fresh:
             tokenizer = tokenization.given_tokenizer(model_arguments)
         else:
-            own = own_model_types().get(config.model_type)
-            if isinstance(train, StreamedRows):
-                texts = train.texts()
-            else:
-                texts = [text for column in self._text_columns() for text in train[column]]
-            tokenizer = train_tokenizer(
-                texts,
-                tokenizer_type=model_arguments.tokenizer_type,
-                vocab_size=model_arguments.vocab_size,
-                special_tokens=own.SPECIAL_TOKENS if own else "bert",
-                more_words=VectorFile(model_arguments.word_vectors).words() if model_arguments.word_vectors else (),
-            )
-            tokenizer = in_the_class_that_loads(tokenizer, config, texts, model_arguments.vocab_size)
+            tokenizer = from_main_process(lambda: self._train_tokenizer(model_arguments, config, train))
         fit_config_to_tokenizer(config, tokenizer, fresh=fresh)
         if getattr(config, "type_vocab_size", 2) < 2:
             # RoBERTa's kind knows one type only; the second text's 1 would index past its embedding.
@@ -191,6 +180,23 @@ class TextClassification(Classification):
         tokenizer.truncation_side = truncation.saved_side(self.truncation_side)
         tokenizer.init_kwargs["truncation_side"] = tokenizer.truncation_side  # else saving leaves it out
         return tokenizer
+
+    def _train_tokenizer(
+        self, model_arguments: ModelArguments, config: PreTrainedConfig, train: Dataset | StreamedRows
+    ) -> PreTrainedTokenizerBase:
+        own = own_model_types().get(config.model_type)
+        if isinstance(train, StreamedRows):
+            texts = train.texts()
+        else:
+            texts = [text for column in self._text_columns() for text in train[column]]
+        tokenizer = train_tokenizer(
+            texts,
+            tokenizer_type=model_arguments.tokenizer_type,
+            vocab_size=model_arguments.vocab_size,
+            special_tokens=own.SPECIAL_TOKENS if own else "bert",
+            more_words=VectorFile(model_arguments.word_vectors).words() if model_arguments.word_vectors else (),
+        )
+        return in_the_class_that_loads(tokenizer, config, texts, model_arguments.vocab_size)
 
     def open_processor(self, folder: Path) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)

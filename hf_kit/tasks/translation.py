@@ -47,6 +47,7 @@ from hf_kit.data.text_keys import text_keys
 from hf_kit.errors import UserError
 from hf_kit.generation import generate
 from hf_kit.pair_tokenization import tokenize_pairs
+from hf_kit.process_group import from_main_process
 from hf_kit.tasks.task import Prepared, Task
 from hf_kit.token_loss import IGNORED, log_probabilities, token_loss
 from hf_kit.token_loss import count_tokens as count_written
@@ -270,15 +271,7 @@ class Translation(Task):
         if model_arguments.tokenizer_name or not fresh:
             tokenizer = tokenization.given_tokenizer(model_arguments)
         else:
-            texts = [*train[self.columns.source], *train["labels"]]  # one vocabulary for both languages
-            tokenizer = train_tokenizer(
-                texts,
-                tokenizer_type=model_arguments.tokenizer_type,
-                vocab_size=model_arguments.vocab_size,
-                special_tokens="seq2seq",
-                lowercase=False,
-            )
-            tokenizer = in_the_class_that_loads(tokenizer, config, texts, model_arguments.vocab_size)
+            tokenizer = from_main_process(lambda: self._train_tokenizer(model_arguments, config, train))
         fit_config_to_tokenizer(config, tokenizer, fresh=fresh)
         named = self.columns
         self._begins = languages.set_languages(tokenizer, config, named.source_lang, named.target_lang)
@@ -299,6 +292,19 @@ class Translation(Task):
         self.start = config.decoder_start_token_id
         self._tokenizer = tokenizer
         return tokenizer
+
+    def _train_tokenizer(
+        self, model_arguments: ModelArguments, config: PreTrainedConfig, train: Dataset
+    ) -> PreTrainedTokenizerBase:
+        texts = [*train[self.columns.source], *train["labels"]]  # one vocabulary for both languages
+        tokenizer = train_tokenizer(
+            texts,
+            tokenizer_type=model_arguments.tokenizer_type,
+            vocab_size=model_arguments.vocab_size,
+            special_tokens="seq2seq",
+            lowercase=False,
+        )
+        return in_the_class_that_loads(tokenizer, config, texts, model_arguments.vocab_size)
 
     def open_processor(self, folder: Path) -> PreTrainedTokenizerBase:
         self._tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
