@@ -1,10 +1,13 @@
 """Real data sets as they are published: sensible columns, labels and splits, without any flag where names allow."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
+from tiny import IMAGE_FAMILIES
 
+from hf_kit.cli import main
 from hf_kit.data import (
     RawSplits,
     check_texts,
@@ -39,6 +42,21 @@ SETS = [
     ("go_emotions", {}, "text", None, "labels", "multi_label", 28, (43410, 5426, 5427)),
     ("stsb", {}, "text", "text2", "score", "regression", 1, (5749, 1500, 1379)),
 ]
+
+
+@pytest.mark.slow
+def test_photographs_of_many_sizes_go_the_whole_way_and_the_stray_gif_is_told(tmp_path, capsys):
+    model = ["--model_type=resnet", f"--config_overrides={json.dumps(IMAGE_FAMILIES['resnet'])}", "--image_size=32"]
+    flags = ["--task=image_classification", f"--dataset_name={FOLDER}/hymenoptera", "--num_train_epochs=1"]
+    assert main(["train", *model, *flags, "--baselines=False", "--disable_tqdm", "--output_dir=bees"]) == 0
+    printed = capsys.readouterr()
+    assert "imageNotFound.gif" in printed.out + printed.err
+    checks = json.loads(Path("bees/results.json").read_text())["data_checks"]
+    assert sum(split["rows"] for split in checks["splits"].values()) == 398
+    assert main(["predict", "bees", f"{FOLDER}/hymenoptera/val/bees", "--json"]) == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(answers) == 83 and {answer["label"] for answer in answers} <= {"ants", "bees"}
+
 
 # Rows whose text is in train too, as the data's publishers and others counted them.
 LEAKS = {"chnsenticorp": {"validation": 338, "test": 331}, "imdb": {"test": 123}}
