@@ -108,9 +108,9 @@ def gathered(model: nn.Module) -> Iterator[None]:
     if not deepspeed.is_deepspeed_zero3_enabled():
         yield
         return
-    from deepspeed.zero import GatheredParameters
+    from deepspeed import zero
 
-    with GatheredParameters(list(model.parameters()), modifier_rank=0):
+    with zero.GatheredParameters(list(model.parameters()), modifier_rank=0):
         yield
 
 
