@@ -160,10 +160,14 @@ def test_no_image_at_all_is_one_error(capsys):
     assert "2 of 2 images cannot be read" in capsys.readouterr().err
 
 
-def test_an_empty_class_folder_is_said_and_not_learned(capsys):
+def test_an_empty_class_folder_is_said_and_not_learned_and_files_of_other_kinds_are_counted(capsys):
     Path("photos/nothing").mkdir()
+    for name in ("lying/1.heic", "lying/2.HEIC", "upright/about.txt"):
+        Path("photos", name).write_bytes(b"x")
     assert train("--train_file=photos") == 0
-    assert "no images in the class folder nothing" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "no images in the class folder nothing" in printed
+    assert "3 (.heic 2, .txt 1) files are left out, by their names no images; convert those that are" in printed
     assert set(json.loads(Path("run/config.json").read_text())["label2id"]) == {"lying", "upright"}
 
 

@@ -10,11 +10,10 @@ import pyarrow.parquet as pq
 from datasets import Dataset, IterableDataset, NamedSplit, concatenate_datasets, load_dataset
 from datasets.exceptions import DatasetGenerationError
 
-from hf_kit import console
 from hf_kit.data.csv_files import load_csv, stream_csv
 from hf_kit.data.files import JSON, TABLES, check_utf8
 from hf_kit.data.halves import half_of
-from hf_kit.data.images import images_below, others_below
+from hf_kit.data.images import images_below
 from hf_kit.data.json_files import load_json, stream_json
 from hf_kit.data.parallel_files import load_parallel, stream_parallel
 from hf_kit.data.quiet import quiet
@@ -160,12 +159,6 @@ def read_class_folder(folder: Path, split: str) -> Dataset:
             "images in it; a folder of csv, json or parquet files is given as --dataset_name"
         )
     if next(iter(classes.values()))[0].suffix.lower() != ".txt":
-        others = others_below(folder)
-        if others:
-            console.warn(
-                f"{folder}: {others} files have no image's name and are left out; what they hold is read once it is "
-                "JPEG, PNG, GIF, BMP, WebP or TIFF"
-            )
         found = [(str(path.relative_to(folder)), name) for name, paths in classes.items() for path in paths]
         paths, labels = zip(*found, strict=True)
         return Dataset.from_dict({"image": list(paths), "label": list(labels)}, split=NamedSplit(split))

@@ -28,7 +28,7 @@ from hf_kit.data.image_table import (
     read_table,
     stored,
 )
-from hf_kit.data.images import SUFFIXES, Unreadable, images_below, load_image
+from hf_kit.data.images import SUFFIXES, Unreadable, images_below, load_image, others_below
 from hf_kit.data.inputs import check_input_file, column_if_there
 from hf_kit.errors import UserError
 from hf_kit.image_rows import ImageRows, StackImages, loader_workers
@@ -172,7 +172,7 @@ class ImageClassification(Classification):
         place = Path(files[0]).expanduser() if files else None
         folder = place if place is None or place.is_dir() else place.parent
         if place is not None and place.is_dir():
-            notes += _empty_classes(place, name)
+            notes += _folder_notes(place, name)
         table, self._skipped[name] = read_table(rows, self.columns, folder, name, notes)
         return table
 
@@ -258,6 +258,8 @@ class ImageClassification(Classification):
         paths = [str(found) for found in images_below(path)]
         if not paths:
             raise UserError(f"{word}: no images in this folder; they are files named {', '.join(sorted(SUFFIXES))}")
+        for note in _others_note(path):
+            console.warn(f"{word}: {note}")
         yield from _readable(paths, word)
 
     def input_row(self, item: str | Path | Image.Image | dict[str, str]) -> dict[str, str]:
@@ -358,10 +360,16 @@ def _grey_pixels(rows: Dataset) -> np.ndarray:
     return pixels / 255
 
 
-def _empty_classes(folder: Path, name: str) -> list[str]:
+def _folder_notes(folder: Path, name: str) -> list[str]:
     subs = (sub for sub in sorted(folder.iterdir()) if sub.is_dir() and not sub.name.startswith("."))
     empty = [sub.name for sub in subs if not any(images_below(sub))]
-    return [f"{name}: no images in the class folder {', '.join(empty)}: no such class is learned"] if empty else []
+    notes = [f"{name}: no images in the class folder {', '.join(empty)}: no such class is learned"] if empty else []
+    return notes + [f"{name}: {note}" for note in _others_note(folder)]
+
+
+def _others_note(folder: Path) -> list[str]:
+    others = others_below(folder)
+    return [f"{others} files are left out, by their names no images; convert those that are"] if others else []
 
 
 def _check_readable(name: str) -> None:
