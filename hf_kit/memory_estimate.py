@@ -35,8 +35,8 @@ from hf_kit.traced_step import traced_bytes
 # Float32 numbers that an optimizer keeps of each trained one, by the words in its name; Adam's kind keeps two.
 KEPT = {"sgd": 0, "adafactor": 0, "lomo": 0, "rmsprop": 1, "adagrad": 1, "lion": 1, "ademamix": 3}
 
-# What the heap of a CPU's allocator (glibc 2.36's) loses between blocks of many sizes, as a share of them: measured, for
-# MiniLM-L6 at batches of 32 x 128, as 0.3 to 0.4, and with LoRA as 0.5 to 0.8 (`benchmarks/memory.py`).
+# What the heap of a CPU's allocator (glibc 2.36's) loses between blocks of many sizes, as a share of them: measured as
+# 0.3 to 0.4 for MiniLM-L6 at batches of 32 x 128, and with LoRA as 0.5 to 0.8 (`benchmarks/memory.py`).
 HEAP_LOSS = 0.4
 
 
