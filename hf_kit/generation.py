@@ -33,6 +33,9 @@ def generate(model: PreTrainedModel, batch: dict[str, Tensor], **options) -> Ten
         least = torch.tensor(size, device=ids.device)
         torch.distributed.all_reduce(least, torch.distributed.ReduceOp.MIN)
         size = int(least)
+    # Left to itself, transformers waits for the other processes wherever ZeRO-3 is in use: also where one alone asks a
+    # whole model.
+    options = {"synced_gpus": False} | options
     pieces = []
     for start in range(0, len(ids), size):
         own_mask = mask[start : start + size]
