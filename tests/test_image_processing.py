@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
-from transformers import ConvNextImageProcessorPil, ResNetConfig, ViTConfig, ViTImageProcessorPil
+from transformers import ConvNextConfig, ConvNextImageProcessorPil, ResNetConfig, ViTConfig, ViTImageProcessorPil
 
 from hf_kit import image_processing
 from hf_kit.data.images import load_image
@@ -44,6 +44,7 @@ def test_what_a_model_cannot_take_is_one_error():
         image_processing.check_config(ViTConfig(), 96, fresh=False)
     image_processing.check_config(ViTConfig(), 224, fresh=False)
     image_processing.check_config(ResNetConfig(), 96, fresh=False)
+    image_processing.check_config(ConvNextConfig(), 96, fresh=False)  # whatever size its configuration names
 
 
 def test_a_folder_without_a_processor_is_one_error(tmp_path):
