@@ -15,7 +15,7 @@ DEAD_WORKER = ("DataLoader worker", "exited unexpectedly", "is killed by signal"
 NO_MEMORY_ON_CPU = "DefaultCPUAllocator"
 # So do gloo and NCCL where another process no longer answers.
 NO_ANSWER = ("Timed out", "timed out", "timeout")
-COLLECTIVES = ("gloo", "NCCL")
+COLLECTIVES = ("gloo", "NCCL", "pair closure")  # gloo leaves its name out where an earlier wait has closed the pair
 
 
 @contextmanager
