@@ -7,6 +7,7 @@ accumulated over the parts. The rows of an optimizer step stay the same ones.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,13 +15,32 @@ from accelerate.utils import gather_object
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from datasets import Dataset
 
-from hf_kit import console
+from hf_kit import console, run_folder
+from hf_kit.arguments import Arguments
 from hf_kit.collation import TokenRows
 from hf_kit.errors import UserError
 from hf_kit.input_rows import Draw, InputRows
 from hf_kit.sampler import row_lengths
 from hf_kit.streaming import TokenizedStream
 from hf_kit.trainer import KitTrainer
+
+# What is found: both settings together leave the rows of a step as they were.
+BATCH = ("per_device_train_batch_size", "gradient_accumulation_steps")
+
+
+def settle_batch_size(arguments: Arguments, trainer: KitTrainer, folder: Path) -> dict[str, int]:
+    """Replace the batch size and the accumulation by what fits, and return both; `run.json` keeps them for later."""
+    training = arguments.training
+    facts = run_folder.read_json(folder / run_folder.RUN) or {}
+    batch = facts.get("batch")
+    if batch is None:
+        batch = dict(zip(BATCH, find_batch_size(trainer), strict=True))
+        if console.is_main_process():
+            run_folder.write_json(folder / run_folder.RUN, facts | {"batch": batch})
+    for name in BATCH:
+        setattr(training, name, batch[name])
+    training.auto_find_batch_size = False  # transformers' own would train another model
+    return batch
 
 
 def find_batch_size(trainer: KitTrainer) -> tuple[int, int]:

@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import platform
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -10,16 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 import transformers
 from accelerate.utils import broadcast_object_list
 from transformers import EarlyStoppingCallback, PreTrainedConfig, PrinterCallback, ProgressCallback, set_seed
 
-import hf_kit
 from hf_kit import backbone, console, lora, report, run_folder, scoring, seeds, settings, unpadding
 from hf_kit.agreement import refuse_differing
-from hf_kit.arguments import DATA_SOURCES, NOT_IN_FINGERPRINT, Arguments
-from hf_kit.batch_size_finder import find_batch_size
+from hf_kit.arguments import DATA_SOURCES, Arguments
+from hf_kit.batch_description import describe_batches
+from hf_kit.batch_size_finder import settle_batch_size
 from hf_kit.channels_last import put_channels_last
 from hf_kit.checkpoint_averaging import keep_better_average
 from hf_kit.checkpoints.resume import check_asked, choose_checkpoint, refuse_misfit, refuse_overwriting
@@ -28,7 +26,7 @@ from hf_kit.data import DataChecks, check_sources, load_splits, naming_files, sh
 from hf_kit.data.quiet import quiet
 from hf_kit.dropout import cheapen_dropout
 from hf_kit.embedding_gradient import keep_row_gradients
-from hf_kit.errors import UserError, nearest
+from hf_kit.errors import UserError
 from hf_kit.first_token import compute_first_token_alone
 from hf_kit.frozen_weights import frozen_linear_weights, weights_in
 from hf_kit.gradient_checkpointing import enable_gradient_checkpointing
@@ -39,22 +37,19 @@ from hf_kit.machine_failures import lost_processes_told, told_by_its_process
 from hf_kit.memory_estimate import describe_memory, estimate, longest_batch, process_bytes
 from hf_kit.model_building import build_model, describe_model
 from hf_kit.model_saving import save
-from hf_kit.origin import describe_origin
 from hf_kit.precision import DTYPES
 from hf_kit.progress import EvaluationLines, Progress
 from hf_kit.publishing import is_complete, publish
 from hf_kit.quantization import check_quantization, on_exact_weights
+from hf_kit.run_identity import settle_folder, versions, write_run_facts
 from hf_kit.run_lock import RunLock
-from hf_kit.sampler import TokenBudgetBatches, bucketed_order, padded, padding_share, row_lengths
 from hf_kit.sharding import in_one_piece
-from hf_kit.streaming import TokenizedStream, check_streaming
+from hf_kit.streaming import check_streaming
 from hf_kit.tasks import find_task
 from hf_kit.tasks.task import Prepared, Task
 from hf_kit.trainer import KitTrainer
-from hf_kit.vector_file import VectorFile
 
 HUB_FLAG = "--hub_model_id"
-BATCH = ("per_device_train_batch_size", "gradient_accumulation_steps")
 
 
 def train(arguments: Arguments) -> Path:
@@ -324,61 +319,8 @@ def load_data(arguments: Arguments, task: Task) -> Prepared:
             arguments.sources[name] = "no validation rows"
         if arguments.training.early_stopping_patience:
             raise UserError("--early_stopping_patience needs validation rows: raise --validation_split_percentage")
-    settle_metric(arguments, task)
+    settings.settle_metric(arguments, task)
     return prepared
-
-
-def settle_metric(arguments: Arguments, task: Task) -> None:
-    """Which score chooses the best checkpoint, and whether more of it is better."""
-    training = arguments.training
-    if arguments.is_set("metric_for_best_model"):
-        name = training.metric_for_best_model = training.metric_for_best_model.removeprefix("eval_")
-        known = {"loss", *task.metric_names()}
-        if task.generates and not training.predict_with_generate and name in task.metric_names():
-            raise UserError(
-                f"--metric_for_best_model {name} and --predict_with_generate False: nothing is written while training, "
-                "so only loss can choose; leave one of them out"
-            )
-        if name not in known:
-            raise UserError(
-                f"--metric_for_best_model {name} is none of this task's scores{nearest(name, known)} "
-                f"Scores: {', '.join(sorted(known))}"
-            )
-    else:
-        written = training.predict_with_generate or not task.generates
-        training.metric_for_best_model = task.metric_for_best_model if written else "loss"
-        arguments.sources["metric_for_best_model"] = "task"
-    if not arguments.is_set("greater_is_better"):
-        training.greater_is_better = training.metric_for_best_model not in task.lower_is_better
-
-
-def settle_folder(
-    arguments: Arguments, task: Task, prepared: Prepared, config: PreTrainedConfig
-) -> tuple[Path, str, dict[str, Any]]:
-    """The run folder, what it is to this run ("new", "unfinished", "finished"), and the fingerprint's parts."""
-    # Rows, checkpoints, tokenizers and word vectors count by their contents, wherever they lie.
-    left_out = NOT_IN_FINGERPRINT | DATA_SOURCES | {"model_name_or_path", "word_vectors"}
-    parts = {k: v for k, v in arguments.values().items() if k not in left_out}
-    parts |= {f"{name} rows": run_folder.hash_rows(task.contents(split)) for name, split in prepared.splits().items()}
-    if arguments.model.word_vectors:
-        parts["word vectors"] = run_folder.hash_file(VectorFile(arguments.model.word_vectors).path)
-    tokenizer = Path(arguments.model.tokenizer_name or "").expanduser()
-    if arguments.model.tokenizer_name and tokenizer.is_dir():
-        parts["tokenizer_name"] = run_folder.hash_folder(tokenizer)
-    name = arguments.model.model_name_or_path
-    if name is None:
-        label = config.model_type
-    else:
-        found, commit = backbone.examined(arguments.model)
-        label = Path(name).name
-        parts["checkpoint"] = run_folder.hash_folder(Path(found)) if Path(found).is_dir() else f"{name}@{commit}"
-    parts["mixed_precision"] = arguments.training.mixed_precision
-    if arguments.sources.get("output_dir") is None:
-        data = arguments.sources["data"]
-        arguments.training.output_dir = f"runs/{label}-{data}-{run_folder.fingerprint(parts)[:8]}"
-        arguments.sources["output_dir"] = "model, data and fingerprint"
-    folder = Path(arguments.training.output_dir)
-    return folder, run_folder.open_run_folder(folder, parts), parts
 
 
 def say_what_it_takes(
@@ -403,46 +345,6 @@ def say_what_it_takes(
     describe_memory(arguments, model, found, checkpointing=base.model.supports_gradient_checkpointing)
 
 
-def describe_batches(arguments: Arguments, train: Any) -> None:
-    """Say how much of the computation goes into padding."""
-    streamed = isinstance(train, TokenizedStream)
-    lengths = train.first_lengths if streamed else row_lengths(train)
-    if lengths is None or arguments.training.train_sampling_strategy != "group_by_length":
-        return
-    training = arguments.training
-    of = f"of the first {len(lengths):,}: " if len(lengths) < len(train) else ""
-    both = lengths if lengths.ndim == 1 else lengths.sum(1)  # [n]
-    rows = f"  {of}{both.mean():.1f} tokens a row (longest {both.max()}), "
-    if training.max_tokens_per_batch:
-        together = training.world_size * training.gradient_accumulation_steps
-        batches = list(TokenBudgetBatches(lengths, training.max_tokens_per_batch, training.seed, together))
-        sizes = [len(batch) for batch in batches]
-        positions = sum(padded(lengths[batch]) for batch in batches)
-        step = f"{min(sizes)} to {max(sizes)} rows a batch"
-        share = 1 - int(lengths.sum()) / positions
-    else:
-        count = training.train_batch_size * training.world_size * training.gradient_accumulation_steps
-        order = bucketed_order(lengths, count, training.seed, 0)
-        step = f"{count} rows a step"
-        share = padding_share(lengths, order, training.train_batch_size)
-    console.say(f"{rows}{step} by length: {share:.1%} of the positions are padding")
-
-
-def settle_batch_size(arguments: Arguments, trainer: KitTrainer, folder: Path) -> dict[str, int]:
-    """Replace the batch size and the accumulation by what fits, and return both; `run.json` keeps them for later."""
-    training = arguments.training
-    facts = run_folder.read_json(folder / run_folder.RUN) or {}
-    batch = facts.get("batch")
-    if batch is None:
-        batch = dict(zip(BATCH, find_batch_size(trainer), strict=True))
-        if console.is_main_process():
-            run_folder.write_json(folder / run_folder.RUN, facts | {"batch": batch})
-    for name in BATCH:
-        setattr(training, name, batch[name])
-    training.auto_find_batch_size = False  # transformers' own would train another model
-    return batch
-
-
 def make_trainer(arguments: Arguments, task: Task, model: Any, material: Material) -> KitTrainer:
     training = arguments.training
     callbacks = [EvaluationLines(training.metric_for_best_model)]
@@ -464,39 +366,6 @@ def make_trainer(arguments: Arguments, task: Task, model: Any, material: Materia
     if not training.disable_tqdm:
         trainer.add_callback(Progress)
     return trainer
-
-
-def write_run_facts(folder: Path, arguments: Arguments, task: Task, prepared: Prepared, parts: dict[str, Any]) -> None:
-    """`run.json` and `recipe.yaml`, before the first step."""
-    facts = {
-        "task": arguments.task_name,
-        "state": task.state(),
-        "precision": arguments.training.mixed_precision,
-        "versions": versions(),
-        "origin": describe_origin(arguments, prepared.splits(), task.state()),
-        "fingerprint": run_folder.fingerprint(parts),
-        "fingerprint_of": parts,
-    }
-    run_folder.write_json(folder / run_folder.RUN, facts)
-    values = arguments.values()
-    kept = {"task": arguments.task_name} | {
-        name: values[name] for name in values if arguments.sources.get(name) and name not in ("output_dir", "data")
-    }
-    run_folder.write_recipe(
-        folder / run_folder.RECIPE,
-        {name: value for name, value in kept.items() if value is not None},
-        "# Written by hf_kit: every setting that was not a default. Reruns this experiment:\n"
-        f"#   accelerate launch recipes/train.py {folder / run_folder.RECIPE}\n",
-    )
-
-
-def versions() -> dict[str, str]:
-    return {
-        "hf_kit": hf_kit.__version__,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "python": platform.python_version(),
-    }
 
 
 def fit(trainer: KitTrainer, folder: Path) -> dict[str, Any]:

@@ -11,9 +11,11 @@ from transformers.trainer_utils import SchedulerType
 from hf_kit import backbone, console, lora, word_vectors
 from hf_kit.arguments import Arguments, KitTrainingArguments
 from hf_kit.effective_settings import effective_rows
+from hf_kit.errors import UserError, nearest
 from hf_kit.families import family_defaults
 from hf_kit.precision import choose_precision
 from hf_kit.tasks import find_task
+from hf_kit.tasks.task import Task
 
 
 def use_the_cores(training: KitTrainingArguments) -> None:
@@ -76,6 +78,30 @@ def settle_settings(arguments: Arguments) -> PreTrainedConfig:
         f"precision {word}: {precision.reason}"
     )
     return config
+
+
+def settle_metric(arguments: Arguments, task: Task) -> None:
+    """Which score chooses the best checkpoint, and whether more of it is better."""
+    training = arguments.training
+    if arguments.is_set("metric_for_best_model"):
+        name = training.metric_for_best_model = training.metric_for_best_model.removeprefix("eval_")
+        known = {"loss", *task.metric_names()}
+        if task.generates and not training.predict_with_generate and name in task.metric_names():
+            raise UserError(
+                f"--metric_for_best_model {name} and --predict_with_generate False: nothing is written while training, "
+                "so only loss can choose; leave one of them out"
+            )
+        if name not in known:
+            raise UserError(
+                f"--metric_for_best_model {name} is none of this task's scores{nearest(name, known)} "
+                f"Scores: {', '.join(sorted(known))}"
+            )
+    else:
+        written = training.predict_with_generate or not task.generates
+        training.metric_for_best_model = task.metric_for_best_model if written else "loss"
+        arguments.sources["metric_for_best_model"] = "task"
+    if not arguments.is_set("greater_is_better"):
+        training.greater_is_better = training.metric_for_best_model not in task.lower_is_better
 
 
 def print_configuration(arguments: Arguments, config: PreTrainedConfig) -> None:

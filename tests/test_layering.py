@@ -16,15 +16,16 @@ ROWS = [
     {"publishing"},
     {"model_saving"},
     {"proof", "hub"},
-    {"agreement", "effective_settings", "settings", "scoring", "saved_run", "seeds", "card"},
+    {"agreement", "batch_description", "effective_settings", "run_identity"}
+    | {"settings", "scoring", "saved_run", "seeds", "card"},
     {"model_building"},
     {"quantization", "batch_size_finder", "checkpoint_averaging"},
     {"trainer", "divergence", "machine_failures", "progress", "report"},
     {"checkpointing"},
     {"checkpoints"},
     {"lora", "families", "precision", "sampler", "stream_order", "run_folder", "stopping"}
-    | {"dropout", "embedding_gradient", "first_token", "frozen_weights", "packed_attention", "unpadding"}
-    | {"channels_last", "word_vectors", "origin", "gradient_checkpointing", "traced_step", "sharding"},
+    | {"dropout", "embedding_gradient", "first_token", "frozen_weights", "packed_attention"}
+    | {"channels_last", "word_vectors", "origin", "gradient_checkpointing", "traced_step", "sharding", "unpadding"},
     {"tasks"},
     {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"}
     | {"augmentation", "image_processing", "image_rows", "adapter_merging"}
