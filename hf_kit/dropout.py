@@ -11,12 +11,8 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+from transformers import PreTrainedModel
 
-# The name of our attention function among those of transformers.
-ATTENTION = "hf_kit_sdpa"
 BITS = 16
 
 
@@ -71,50 +67,8 @@ class CheapDropout(nn.Dropout):
         return dropout(x, self.p) if self.training else x
 
 
-def sdpa_with_cheap_dropout(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    dropout: float = 0.0,
-    scaling: float | None = None,
-    **kwargs,
-) -> tuple[Tensor, None]:
-    """As transformers' `sdpa`, which on a CPU has no fused kernel with dropout either, with cheap masks.
-
-    Args:
-        query, key, value: [b, n, t, d], on n heads.
-        attention_mask: true where to look, or numbers to add; [b or 1, n or 1, t, t].
-
-    Returns:
-        [b, t, n, d], and None for the attention weights.
-    """
-    grouped = key.shape[1] != query.shape[1]
-    causal = attention_mask is None and (kwargs.get("is_causal") or getattr(module, "is_causal", False))
-    if not dropout or query.device.type != "cpu" or grouped or causal or kwargs.get("position_bias") is not None:
-        return sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
-        )
-    scores = (query * (query.shape[-1] ** -0.5 if scaling is None else scaling)) @ key.transpose(-1, -2)  # [b, n, t, t]
-    if attention_mask is not None:
-        if attention_mask.dtype == torch.bool:
-            # Added, because filling by a mask is many times slower.
-            attention_mask = torch.zeros(attention_mask.shape, dtype=scores.dtype).masked_fill_(
-                attention_mask.logical_not(), torch.finfo(scores.dtype).min
-            )
-        scores = scores + attention_mask
-    weights = scores.softmax(-1)
-    weights = weights * keep_mask(weights, dropout)
-    return (weights.to(value.dtype) @ value).transpose(1, 2).contiguous(), None
-
-
-AttentionInterface.register(ATTENTION, sdpa_with_cheap_dropout)
-AttentionMaskInterface.register(ATTENTION, sdpa_mask)
-
-
 def cheapen_dropout(model: nn.Module, base: PreTrainedModel) -> None:
-    """Put the cheap dropout into `model` (`base`, or what PEFT made of it), in place of `nn.Dropout` and in `sdpa`.
+    """Put the cheap dropout into `model` (`base`, or what PEFT made of it), in place of `nn.Dropout`.
 
     Files of transformers whose layers call `nn.functional.dropout` get it as well, for all models made from them.
 
@@ -127,5 +81,3 @@ def cheapen_dropout(model: nn.Module, base: PreTrainedModel) -> None:
         file = sys.modules[name]
         if name.startswith("transformers.models.") and getattr(file, "nn", None) is nn:
             file.nn = _Nn()
-    if base.config._attn_implementation == "sdpa":
-        base.set_attn_implementation(ATTENTION)

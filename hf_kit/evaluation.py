@@ -9,6 +9,7 @@ from transformers import ProgressCallback
 
 from hf_kit import console, report, unpadding
 from hf_kit.arguments import DATA_SOURCES, KitTrainingArguments
+from hf_kit.cpu_attention import attend_on_cpu
 from hf_kit.data import check_sources, load_splits, naming_files
 from hf_kit.errors import UserError
 from hf_kit.first_token import compute_first_token_alone
@@ -81,6 +82,7 @@ def evaluate(run_name: str, data: EvaluateArguments, flags: Any = None) -> dict[
             data_collator=run.task.collator(run.processor),
         )
         if training.device.type == "cpu":
+            attend_on_cpu(run.model)
             compute_first_token_alone(run.model)
         unpadding.unpad_where_it_pays(run.model, training)
         trainer.remove_callback(ProgressCallback)

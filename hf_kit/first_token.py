@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from hf_kit.dropout import ATTENTION as CHEAP_DROPOUT_ATTENTION
+from hf_kit.cpu_attention import ATTENTION as CPU_ATTENTION
 
 # The families whose layers are BERT's and whose classification head reads position 0.
 FAMILIES = frozenset("bert camembert data2vec-text electra ernie roberta xlm-roberta".split())
@@ -31,7 +31,7 @@ def compute_first_token_alone(model: PreTrainedModel) -> bool:
         or config.add_cross_attention
         or config.output_hidden_states
         or config.output_attentions
-        or config._attn_implementation not in ("sdpa", CHEAP_DROPOUT_ATTENTION)
+        or config._attn_implementation not in ("sdpa", CPU_ATTENTION)
     ):
         return False
     last = model.base_model.encoder.layer[-1]

@@ -14,6 +14,7 @@ import torch
 from datasets import Dataset
 
 from hf_kit.collation import PadRows, TokenRows
+from hf_kit.cpu_attention import attend_on_cpu
 from hf_kit.errors import UserError
 from hf_kit.first_token import compute_first_token_alone
 from hf_kit.frozen_weights import linear_weights, weights_in
@@ -68,6 +69,8 @@ def predict(
     options = {} if num_beams is None else {"num_beams": num_beams}
     device = best_device()
     run.model.to(device)
+    if device.type == "cpu":
+        attend_on_cpu(run.model)
     compute_first_token_alone(run.model)
     dtype = DTYPES[run.precision(bf16=bf16, use_cpu=device.type == "cpu").mixed_precision]
     preprocess = run.task.preprocess_windows if windows else run.task.preprocess

@@ -22,6 +22,7 @@ from hf_kit.channels_last import put_channels_last
 from hf_kit.checkpoint_averaging import keep_better_average
 from hf_kit.checkpoints.resume import check_asked, choose_checkpoint, refuse_misfit, refuse_overwriting
 from hf_kit.checkpoints.write_errors import one_clear_error
+from hf_kit.cpu_attention import attend_on_cpu
 from hf_kit.data import DataChecks, check_sources, load_splits, naming_files, show_checks
 from hf_kit.data.quiet import quiet
 from hf_kit.dropout import cheapen_dropout
@@ -244,6 +245,7 @@ def train_model(
     heap_at_most = HEAP_AT_MOST
     if arguments.training.device.type == "cpu":
         cheapen_dropout(model, base.model)
+        attend_on_cpu(base.model)
         compute_first_token_alone(base.model)
         if arguments.training.gradient_checkpointing:
             heap_at_most = map_blocks_for_themselves()

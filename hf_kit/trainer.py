@@ -66,6 +66,7 @@ class KitTrainer(CheckpointingTrainer):
         self._row_losses: list[np.ndarray] = []  # of the last evaluation, where the task generates: `[n]`, tokens `[n]`
         self._beams: int | None = None  # in evaluation: the model's own number, or none (0): nothing is written
         self._windowed: WindowedRows | None = None  # where training rows are streamed
+        self._parameters: int | None = None  # without embeddings, counted at the first step
         if isinstance(self.train_dataset, TokenizedStream):
             # Each process reads the stream and takes its own rows, instead of rank 0 sending every batch.
             self.accelerator.dataloader_config.dispatch_batches = False
@@ -89,6 +90,13 @@ class KitTrainer(CheckpointingTrainer):
         loss = super().training_step(model, inputs, num_items_in_batch)
         self._divergence.note(loss, inputs)
         return loss
+
+    def floating_point_ops(self, inputs):
+        """As the parent, which goes through all modules at every step to count the parameters."""
+        tokens = inputs[self.model.main_input_name].numel()
+        if self._parameters is None:
+            self._parameters = self.model.num_parameters(exclude_embeddings=True)
+        return 6 * tokens * self._parameters
 
     def _clip_grad_norm(self, model):
         if self.args.device.type == "cpu" and self.args.world_size == 1:

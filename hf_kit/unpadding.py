@@ -15,7 +15,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedC
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from hf_kit.arguments import KitTrainingArguments
-from hf_kit.dropout import ATTENTION as CHEAP_DROPOUT_ATTENTION
+from hf_kit.cpu_attention import ATTENTION as CPU_ATTENTION
 from hf_kit.packed_attention import Packing, flash_attention, kernel_fault, plain_attention
 from hf_kit.precision import DTYPES
 
@@ -69,8 +69,8 @@ def obstacle(model: nn.Module) -> str:
         return "a decoder's layers look at more than their own text"
     if config.chunk_size_feed_forward:
         return "chunk_size_feed_forward cuts the batch into pieces of one length"
-    # The cheap dropout of CPUs is put in before the model goes to its device, and is plain sdpa on a GPU.
-    if config._attn_implementation not in ("sdpa", CHEAP_DROPOUT_ATTENTION):
+    # The attention of CPUs is put in before the model goes to its device, and is plain sdpa on a GPU.
+    if config._attn_implementation not in ("sdpa", CPU_ATTENTION):
         return f"the model is set to {config._attn_implementation} attention"
     return ""
 

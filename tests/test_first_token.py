@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoMod
 
 from hf_kit.arguments import LoraArguments
 from hf_kit.backbone import Backbone
+from hf_kit.cpu_attention import attend_on_cpu
 from hf_kit.dropout import cheapen_dropout
 from hf_kit.first_token import FAMILIES, compute_first_token_alone
 from hf_kit.lora import add_lora
@@ -64,6 +65,7 @@ def test_with_adapters_cheap_dropout_and_checkpointing():
                 torch.nn.init.normal_(p, std=0.1)
         own.gradient_checkpointing_enable({"use_reentrant": False})
         cheapen_dropout(adapted, own)
+        attend_on_cpu(own)
         assert not shorten or compute_first_token_alone(own)
         results.append(outputs(adapted.train(), batch()))
     torch.testing.assert_close(results[1], results[0])

@@ -10,6 +10,7 @@ from tiny import FAMILIES
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
+    Trainer,
     TrainerCallback,
     set_seed,
 )
@@ -174,3 +175,11 @@ def test_saving_writes_no_pickle(tmp_path):
     make_trainer("hf_kit_lstm", make_task(SINGLE), make_rows(SINGLE)).save_model("saved")
     assert (tmp_path / "saved/model.safetensors").exists()
     assert not list((tmp_path / "saved").glob("*.bin"))
+
+
+@pytest.mark.parametrize("family", ["bert", "hf_kit_lstm"])
+def test_operations_are_counted_as_transformers_counts_them(family):
+    trainer = make_trainer(family, make_task(SINGLE), make_rows(SINGLE))
+    for length in (3, 7):
+        batch = {"input_ids": torch.ones(2, length, dtype=torch.long)}
+        assert trainer.floating_point_ops(batch) == Trainer.floating_point_ops(trainer, batch) > 0

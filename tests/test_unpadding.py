@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from hf_kit import evaluation, packed_attention, run, unpadding
 from hf_kit.arguments import KitTrainingArguments
 from hf_kit.cli import main
-from hf_kit.dropout import cheapen_dropout
+from hf_kit.cpu_attention import attend_on_cpu
 from hf_kit.packed_attention import Packing, kernel_fault, plain_attention
 
 LENGTHS = [9, 3, 14, 1, 6]
@@ -281,7 +281,7 @@ def test_settings_that_packing_cannot_keep_are_left_alone():
     assert "decoder" in unpadding.obstacle(make_model("bert", is_decoder=True))
     assert "chunk" in unpadding.obstacle(make_model("bert", chunk_size_feed_forward=2))
     model = make_model("bert")
-    cheapen_dropout(model, model)  # as a run does before the trainer moves the model to a GPU
+    attend_on_cpu(model)  # as a run does before the trainer moves the model to a GPU
     assert model.config._attn_implementation != "sdpa" and not unpadding.obstacle(model)
     model.set_attn_implementation("eager")
     assert "eager" in unpadding.obstacle(model)
