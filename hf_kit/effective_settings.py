@@ -97,7 +97,10 @@ def _device_source(arguments: Arguments) -> str:
 
 def _thread_source(launched: LaunchEnvironment) -> str:
     word = launched.get("OMP_NUM_THREADS")
-    if word is None or int(word) != torch.get_num_threads():
+    # OpenMP takes a list, one number for each level of nesting, and the first is that of the outer level, torch's.
+    first = (word or "").split(",")[0].strip()
+    # What is no number was still somebody's choice: how the runtime reads it is not known here.
+    if word is None or (first.isdecimal() and int(first) != torch.get_num_threads()):
         return f"this machine ({psutil.cpu_count(logical=False) or 1} cores)"
     if launched.user_threads:
         return "environment (OMP_NUM_THREADS)"

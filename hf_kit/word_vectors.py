@@ -8,6 +8,7 @@ from dataclasses import fields
 import numpy as np
 import torch
 from datasets import Dataset
+from tokenizers import models
 from transformers import CONFIG_MAPPING, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_kit import console
@@ -92,15 +93,25 @@ def fill_embedding(
     if tokenizer.pad_token_id is not None:
         found[tokenizer.pad_token_id] = False
     if not found.any():
+        advice = (
+            "The tokenizer cuts Chinese into its characters: of Chinese only single characters match"
+            if _has_words(tokenizer)
+            else "Tokens that are no words need --tokenizer_type wordlevel"
+        )
         raise UserError(
             f"--word_vectors {file.path}: no token of the tokenizer stands there. Is it a file of words in the "
-            "language of the texts? Tokens that are no words need --tokenizer_type wordlevel"
+            f"language of the texts? {advice}"
         )
     scale = float(vectors[found].std())
     with torch.no_grad():
         weight.mul_(scale / model.config.initializer_range)
         weight[torch.from_numpy(found)] = torch.from_numpy(vectors[found]).to(weight)
     _tell_coverage(found, _token_counts(train, len(weight)), tokenizer)
+
+
+def _has_words(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the tokens are words already, as `--tokenizer_type wordlevel` makes them."""
+    return isinstance(tokenizer.backend_tokenizer.model, models.WordLevel)
 
 
 def _look_up(tokenizer: PreTrainedTokenizerBase, file: VectorFile, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -140,7 +151,12 @@ def _tell_coverage(found: np.ndarray, counts: np.ndarray, tokenizer: PreTrainedT
         f"come from the file alone; {unknown / total:.1%} of the running words are unknown"
     )
     if share < LOW_COVERAGE:
+        cut = (
+            "Chinese words (of Chinese only single characters match)"
+            if _has_words(tokenizer)
+            else "words cut into pieces (--tokenizer_type wordlevel)"
+        )
         console.warn(
             f"word vectors cover only {share:.1%} of the running words; the others start random. Likely: vectors of "
-            "another language, words cut into pieces (--tokenizer_type wordlevel), or a small --vocab_size"
+            f"another language, {cut}, or a small --vocab_size"
         )

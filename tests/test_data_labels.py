@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, Features, Json, List, Value
 
-from hf_kit.data import LabelMapping, decide_labels, encode_labels, has_labels
+from hf_kit.arguments import DataArguments
+from hf_kit.data import LabelMapping, RawSplits, decide_labels, encode_labels, has_labels
 from hf_kit.errors import UserError
+from hf_kit.tasks.text_classification import TextClassification, TextClassificationArguments
 
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
 CLASSES = ClassLabel(names=["neg", "neutral", "pos"])
@@ -37,7 +39,10 @@ def rows(values: list, feature=None, column: str = "label") -> Dataset:
         ([["b", "a"], [], ["b", "b"]], None, MULTI, ["a", "b"], [[1, 1], [0, 0], [0, 1]]),
         ([[10, 2], [2], []], None, MULTI, ["2", "10"], [[1, 1], [1, 0], [0, 0]]),
         ([[0, 2], [], [2]], List(CLASSES), MULTI, ["neg", "neutral", "pos"], [[1, 0, 1], [0, 0, 0], [0, 0, 1]]),
-        ([[0, 1], [1, 0]], List(Value("int64"), length=2), MULTI, ["0", "1"], [[1, 1], [1, 1]]),
+        ([[0, 1], [2, 0]], List(Value("int64"), length=2), MULTI, ["0", "1", "2"], [[1, 1, 0], [1, 0, 1]]),
+        ([[0, 1], [0, 1]], None, MULTI, ["0", "1"], [[1, 1], [1, 1]]),
+        ([[0, 1], [1, 0], [1]], None, MULTI, ["0", "1"], [[1, 1], [1, 1], [0, 1]]),
+        ([[0, 1], [1, 0]], List(ClassLabel(names=["a", "b"])), MULTI, ["a", "b"], [[1, 1], [1, 1]]),
     ],
 )
 def test_what_the_labels_are(values, feature, problem, names, encoded):
@@ -138,6 +143,10 @@ def test_whether_there_are_labels(values, feature, expected):
         ([[0.5], [1.0]], None, None, ["fractions, 0.5 in row 1"]),
         (["a", "b"], None, "ranking", ["--problem_type ranking", SINGLE, REGRESSION]),
         ([[0, 1, 0], [1, 0, 0]], None, None, ["one 0 or 1 for each label", "[0, 2]"]),
+        ([[0, 1], [1, 0]], None, None, ["one 0 or 1 for each label", "[0, 2]"]),
+        ([[0, 1], [0, 0]], None, None, ["one 0 or 1 for each label"]),
+        ([["1", "1"], ["1", "0"]], None, None, ["one 0 or 1 for each label"]),
+        ([[1.0, 0.0], [1.0, 1.0]], List(Value("float32"), length=2), None, ["one 0 or 1 for each label"]),
         (["a", 1, "b", 2], Json(), None, ["mixes types", "int in rows 2, 4", "one type"]),
         ([["a", 1], ["b"]], List(Json()), None, ["mixes types", "int in row 1"]),
         ([{"a": 1}, {"a": 2}], Json(), None, ["dict", "--label_column"]),
@@ -168,6 +177,7 @@ def test_labels_that_cannot_be_learned_from(values, feature, problem, expected):
         (LabelMapping(MULTI, ["a", "b"]), ["a", "b"], ["test: column `label` holds single labels"]),
         (LabelMapping(REGRESSION, ["score"]), ["1", "good"], ["test", "'good' in row 2"]),
         (LabelMapping(SINGLE, ["0", "1"]), [0.0, 0.5], ["test", "fractions, 0.5 in row 2"]),
+        (LabelMapping(MULTI, ["0", "1"]), [[0, 1], [1, 0]], ["test", "one 0 or 1 for each label"]),
     ],
 )
 def test_labels_of_other_splits_must_fit(mapping, values, expected):
@@ -175,6 +185,56 @@ def test_labels_of_other_splits_must_fit(mapping, values, expected):
         encode_labels(rows(values), "label", mapping, "test")
     for part in expected:
         assert part in str(caught.value)
+
+
+def test_two_label_numbers_out_of_many_are_no_indicators_in_a_small_split():
+    mapping = LabelMapping(MULTI, ["0", "1", "2"])
+    done = encode_labels(rows([[0, 1], [1, 0]]), "label", mapping, "test")
+    assert done["labels"][:] == [[1, 1, 0], [1, 1, 0]]
+
+
+MINUS_ONE = {
+    "two classes": ([-1, 1], -1, None, 0),
+    "three classes of a csv file": (["-1", "0", "1"], "-1", None, 0),
+    "classes of floats": ([-1.0, 1.0], -1, None, 0),
+    "lists": ([[-1], [1], [-1, 1]], [-1], None, [1, 0]),
+    "numbers": ([-1.0, -0.5, 0.5, 1.0], -1.0, None, -1),
+    "whole numbers": ([-1, 0, 1], -1, REGRESSION, -1),
+    "numbers of a csv file": (["-1.0", "0.5"], "-1", None, -1),
+}
+
+
+@pytest.mark.parametrize("kind", MINUS_ONE)
+def test_minus_one_is_a_label_where_the_training_rows_have_it(kind):
+    values, minus_one, problem_type, encoded = MINUS_ONE[kind]
+    raw = RawSplits(train=rows(values * 10), validation=rows([minus_one] * 5), test=rows([minus_one] * 5), name="mine")
+    task = TextClassification(TextClassificationArguments(problem_type=problem_type))
+    prepared = task.prepare(raw, DataArguments(drop_leaks=False))
+    assert prepared.validation["labels"][:] == prepared.test["labels"][:] == [encoded] * 5
+    assert not any("not scored" in note for note in prepared.notes)
+    task.max_length, task.truncation_side = 32, "right"  # as a trained run has them
+    opened = TextClassification(TextClassificationArguments())
+    opened.restore(json.loads(json.dumps(task.state())))
+    notes = []
+    assert opened.encode(rows([minus_one] * 3), "test", notes)["labels"][:] == [encoded] * 3 and not notes
+
+
+@pytest.mark.parametrize(
+    ("values", "problem_type"), [([0, 1], None), (["neg", "pos"], None), ([0.5, 3.5], None), ([0, 5], REGRESSION)]
+)
+@pytest.mark.parametrize("minus_one", [-1, -1.0, "-1"])
+def test_minus_one_is_no_label_where_the_training_rows_lack_it(values, problem_type, minus_one):
+    task = TextClassification(TextClassificationArguments(problem_type=problem_type))
+    raw = RawSplits(train=rows(values * 10), validation=None, test=rows([minus_one] * 5), name="mine")
+    prepared = task.prepare(raw, DataArguments(drop_leaks=False))
+    assert "labels" not in prepared.test.column_names
+    assert "test: no labels, so it is predicted and not scored" in prepared.notes
+
+
+def test_the_mapping_of_a_run_from_before_minus_one_was_noted_is_read():
+    mapping = LabelMapping.from_dict({"problem_type": REGRESSION, "names": ["label"]})
+    assert mapping == LabelMapping(REGRESSION, ["label"])
+    assert not has_labels(rows([-1.0, -1.0]), "label", mapping)
 
 
 def test_a_split_labelled_in_part_is_refused():

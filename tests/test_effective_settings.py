@@ -83,6 +83,22 @@ def test_each_value_is_shown_with_its_source(monkeypatch):
     assert "meeting at" not in shown
 
 
+@pytest.mark.parametrize("word", ["{0},1", " {0} , 4,2", "{0}", "many", "two,1"])
+def test_threads_asked_for_by_level_or_not_in_numbers_are_the_users(monkeypatch, word):
+    import torch
+
+    monkeypatch.setenv("OMP_NUM_THREADS", word.format(torch.get_num_threads()))
+    shown = rows(parse_arguments([MODEL]))
+    assert shown["threads"] == (str(torch.get_num_threads()), "environment (OMP_NUM_THREADS)")
+
+
+def test_threads_of_another_number_than_asked_for_are_the_machines(monkeypatch):
+    import torch
+
+    monkeypatch.setenv("OMP_NUM_THREADS", f"{torch.get_num_threads() + 1},{torch.get_num_threads()}")
+    assert rows(parse_arguments([MODEL]))["threads"][1].startswith("this machine")
+
+
 def test_a_launch_is_shown_by_setting_and_flag(monkeypatch):
     import torch
 

@@ -277,6 +277,28 @@ def test_low_coverage_is_a_warning_and_none_an_error(tmp_path, capsys):
         filled(words_tokenizer("the hotel was cold"))
 
 
+def test_the_remedy_for_no_match_is_not_what_the_run_already_has(tmp_path, capsys):
+    write_vectors(tmp_path / "vectors.txt", ["酒店", "房间"])
+    with pytest.raises(UserError) as words:
+        filled(words_tokenizer("酒店房间很好"))
+    assert "--tokenizer_type wordlevel" not in str(words.value)
+    assert "of Chinese only single characters match" in str(words.value)
+    with pytest.raises(UserError) as pieces:
+        filled(train_tokenizer(["酒店房间很好"], tokenizer_type="bpe", vocab_size=300))
+    assert "need --tokenizer_type wordlevel" in str(pieces.value)
+    assert "single characters" not in str(pieces.value)
+
+
+def test_the_advice_at_low_coverage_is_not_what_the_run_already_has(tmp_path, capsys):
+    write_vectors(tmp_path / "vectors.txt", ["the", "店", "酒店"])
+    text = "the 酒店 hotel was cold"
+    filled(words_tokenizer(text), train=(text,))
+    error = " ".join(capsys.readouterr().err.split())
+    assert "of Chinese only single characters match" in error and "wordlevel" not in error
+    filled(train_tokenizer([text], vocab_size=60), train=(text,))
+    assert "words cut into pieces (--tokenizer_type wordlevel)" in " ".join(capsys.readouterr().err.split())
+
+
 def test_vectors_exported_from_a_checkpoint_are_its_embedding_again(tmp_path):
     script = Path(word_vectors.__file__).parent.parent / "benchmarks" / "export_word_vectors.py"
     spec = importlib.util.spec_from_file_location("export_word_vectors", script)

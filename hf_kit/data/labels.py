@@ -29,10 +29,17 @@ class LabelMapping:
 
     Attributes:
         names: the classes in the order of their ids; for regression one name, that of the number's column.
+        minus_one: for regression, whether a training row has the number -1 (of classes their names tell).
     """
 
     problem_type: str
     names: list[str]
+    minus_one: bool = False
+
+    @property
+    def has_minus_one(self) -> bool:
+        """Whether -1 is a label like any other; where it is none, it stands for a missing label."""
+        return self.minus_one if self.problem_type == REGRESSION else "-1" in self.names
 
     @property
     def num_labels(self) -> int:
@@ -47,11 +54,12 @@ class LabelMapping:
         return dict(enumerate(self.names))
 
     def to_dict(self) -> dict[str, Any]:
-        return {"problem_type": self.problem_type, "names": list(self.names)}
+        noted = {"minus_one": True} if self.minus_one else {}
+        return {"problem_type": self.problem_type, "names": list(self.names)} | noted
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> "LabelMapping":
-        return cls(value["problem_type"], list(value["names"]))
+        return cls(value["problem_type"], list(value["names"]), bool(value.get("minus_one", False)))
 
 
 def decide_labels(train: Dataset, column: str, problem_type: str | None = None) -> LabelMapping:
@@ -78,7 +86,7 @@ def mapping_of(labels: LabelValues, column: str, problem_type: str | None = None
     decided = problem_type or natural
     if decided not in PROBLEM_TYPES:
         raise UserError(f"--problem_type {decided}: must be one of {', '.join(PROBLEM_TYPES)}")
-    _check_possible(labels, column, decided, "train")
+    _check_possible(labels, column, decided, "train", labels.names)
     names = [labels.names[code] for code in np.unique(labels.codes)]
     if labels.is_number:
         names = [str(value) for value in sorted({_number(name) for name in names})]
@@ -88,7 +96,7 @@ def mapping_of(labels: LabelValues, column: str, problem_type: str | None = None
             f"train: column `{column}` holds {only}: nothing can be learned from that; two labels are needed"
         )
     if decided == REGRESSION:
-        return LabelMapping(REGRESSION, [column])
+        return LabelMapping(REGRESSION, [column], minus_one=bool((labels.numbers() == -1).any()))
     if labels.class_names is not None:
         return LabelMapping(decided, labels.class_names)
     return LabelMapping(decided, names if labels.is_number else sorted(names))
@@ -102,7 +110,9 @@ def _number(name: str) -> int | float:
         return int(float(name)) if float(name).is_integer() else float(name)
 
 
-def _check_possible(labels: LabelValues, column: str, problem_type: str, split_name: str) -> None:
+def _check_possible(
+    labels: LabelValues, column: str, problem_type: str, split_name: str, train_names: list[str]
+) -> None:
     where = f"{split_name}: column `{column}`"
     if labels.is_list != (problem_type == MULTI):
         if labels.is_list:
@@ -125,17 +135,31 @@ def _check_possible(labels: LabelValues, column: str, problem_type: str, split_n
             f"{where} holds fractions, {labels.names[fractions[0]]} in {name_rows(labels.rows_of(fractions))}; labels "
             f"of {problem_type} are texts or whole numbers (fractions, one a row, are for {REGRESSION})"
         )
-    if problem_type == MULTI and _are_indicators(labels):
+    if problem_type == MULTI and _are_indicators(labels, train_names):
         raise UserError(
             f"{where} seems to hold one 0 or 1 for each label; give the list of the labels that a row has: "
             '["a", "c"] or [0, 2]'
         )
 
 
-def _are_indicators(labels: LabelValues) -> bool:
-    """Lists of one length over 0 and 1 that repeat themselves: no list of label numbers does."""
+def _are_indicators(labels: LabelValues, train_names: list[str]) -> bool:
+    """Whether the lists say 0 or 1 of each label instead of naming labels.
+
+    Args:
+        train_names: those of the training rows' labels.
+    """
     width = labels.lists[0]
-    return labels.kind != "class" and width > 2 and (labels.lists == width).all() and set(labels.names) == {"0", "1"}
+    if labels.kind == "class" or (labels.lists != width).any() or set(labels.names) != {"0", "1"}:
+        return False
+    if width != 2:
+        return bool(width > 2)  # over 0 and 1 such a list repeats itself, and no list of label numbers does
+    # Two label numbers without a repetition, out of 0 and 1 only, are both labels: were these true lists, every row
+    # would have the same two labels and nothing could be learned. So lists that differ are indicators: one repeats a
+    # number, or the order means something. Nothing that could be learned is refused; a row with one label or none,
+    # which true lists have somewhere, is shorter and has ended this above. Where training has further labels, two
+    # columns cannot be one for each, and a small split may well hold [0, 1] and [1, 0] alone.
+    pairs = labels.codes.reshape(-1, 2)
+    return set(train_names) == {"0", "1"} and bool((pairs != pairs[0]).any())
 
 
 def _refuse_missing(labels: LabelValues, column: str, split_name: str) -> None:
@@ -146,8 +170,11 @@ def _refuse_missing(labels: LabelValues, column: str, split_name: str) -> None:
         )
 
 
-def has_labels(dataset: Dataset, column: str | None) -> bool:
+def has_labels(dataset: Dataset, column: str | None, mapping: LabelMapping | None = None) -> bool:
     """Whether the rows are labelled; not where the column is absent, empty throughout, or -1 throughout (GLUE's test).
+
+    Args:
+        mapping: the training rows'; where -1 is a label of theirs, rows of -1 alone are labelled (negatives only, say).
 
     Raises:
         UserError: some rows have a label and some have none.
@@ -156,7 +183,9 @@ def has_labels(dataset: Dataset, column: str | None) -> bool:
         return False
     split_name = str(dataset.split or "data")
     labels = read_labels(dataset, column, split_name)
-    if labels.missing.all() or set(labels.names) == {"-1"} or (labels.is_list and not labels.lists.any()):
+    if labels.missing.all() or (labels.is_list and not labels.lists.any()):
+        return False
+    if set(labels.names) == {"-1"} and not (mapping and mapping.has_minus_one):
         return False
     _refuse_missing(labels, column, split_name)
     return True
@@ -170,7 +199,7 @@ def encode_labels(dataset: Dataset, column: str, mapping: LabelMapping, split_na
     """
     labels = read_labels(dataset, column, split_name)
     _refuse_missing(labels, column, split_name)
-    _check_possible(labels, column, mapping.problem_type, split_name)
+    _check_possible(labels, column, mapping.problem_type, split_name, mapping.names)
     return with_labels(dataset, labels, column, mapping, split_name)
 
 
