@@ -320,11 +320,15 @@ def _check_fits(arguments: ModelArguments, model: PreTrainedModel, info: dict[st
         )
 
 
-def start_outputs_at(backbone: Backbone, bias: list[float] | None) -> None:
+def start_outputs_at(backbone: Backbone, bias: list[float] | None, unit: float = 1.0) -> None:
     """Set the bias of a new head's last layer, `[c]`: one at the base rates need not learn them.
 
     With many labels and few of them true, steps of Adam's size would take an epoch to get there (Lin et al. 2017,
     arXiv:1708.02002, section 3.3, for the same reason). Heads without a bias, and trained ones, stay as they are.
+
+    Args:
+        unit: the layer's weights are multiplied by it, so that outputs lie about as far from the bias as the wanted
+            ones do; of house prices steps of Adam's size would never get there.
     """
     if bias is None:
         return
@@ -335,6 +339,7 @@ def start_outputs_at(backbone: Backbone, bias: list[float] | None) -> None:
         if last and new and module.bias is not None:
             with torch.no_grad():
                 module.bias.copy_(torch.tensor(bias))
+                module.weight.mul_(unit)
 
 
 def head_modules(model: PreTrainedModel) -> list[str]:

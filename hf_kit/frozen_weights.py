@@ -15,6 +15,8 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from hf_kit.exact_head import ExactLinear
+
 
 @contextmanager
 def weights_in(dtype: torch.dtype, parameters: list[nn.Parameter]) -> Iterator[None]:
@@ -43,7 +45,11 @@ def linear_weights(model: nn.Module) -> list[nn.Parameter]:
     Embeddings and norms stay in float32, also an embedding that an output layer shares.
     """
     shared = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-    layers = [module for module in model.modules() if isinstance(module, (nn.Linear, Conv1D))]
+    layers = [
+        module
+        for module in model.modules()
+        if isinstance(module, (nn.Linear, Conv1D)) and not isinstance(module, ExactLinear)
+    ]
     return [p for layer in layers for p in layer.parameters(recurse=False) if id(p) not in shared]
 
 

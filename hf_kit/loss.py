@@ -31,11 +31,14 @@ class ClassificationLoss:
         class_weights: one weight per class `[c]`. Single-label: the weight of a row of that class. Multi-label: the
             weight of a present label against an absent one (`pos_weight`).
         label_smoothing: the share of the target spread over all classes, 0 to below 1; not for regression.
+        unit: of regression, in which the loss measures: the standard deviation of the training numbers. Prices and
+            shares then make gradients of one size, as clipping, Adam and the usual learning rates expect.
     """
 
     problem_type: str
     class_weights: tuple[float, ...] | None = None
     label_smoothing: float = 0.0
+    unit: float = 1.0
     _weights: dict = field(default_factory=dict, repr=False, compare=False)
 
     def _weight(self, device: torch.device) -> Tensor | None:
@@ -75,7 +78,7 @@ class ClassificationLoss:
             targets = labels.float() * (1 - self.label_smoothing) + self.label_smoothing / 2  # [b, c]
             total = F.binary_cross_entropy_with_logits(logits, targets, pos_weight=weight, reduction="sum")
         else:
-            total = F.mse_loss(logits.squeeze(-1), labels.float(), reduction="sum")
+            total = F.mse_loss(logits.squeeze(-1) / self.unit, labels.float() / self.unit, reduction="sum")
         return total / (self.count(labels) if num_items_in_batch is None else num_items_in_batch)
 
 
@@ -106,6 +109,13 @@ def base_rates(problem_type: str, labels: Any, weights: tuple[float, ...] | None
     count, rows = np.asarray(labels.sum(0), dtype=np.float64).ravel(), labels.shape[0]  # [c]
     odds = (count + 0.5) / (rows - count + 0.5)  # a label on no row, or on all, has none
     return np.log(odds * np.asarray(weights or 1.0)).tolist()
+
+
+def unit_of(problem_type: str, labels: Any) -> float:
+    """`ClassificationLoss.unit` for training labels `[n]`; 1 where they are no numbers, or all the same."""
+    if problem_type != "regression":
+        return 1.0
+    return float(labels.std()) or 1.0
 
 
 def class_weights(

@@ -8,6 +8,7 @@ from transformers import PreTrainedConfig
 
 from hf_kit import backbone, console, lora, word_vectors
 from hf_kit.arguments import Arguments
+from hf_kit.exact_head import compute_numbers_exactly
 from hf_kit.precision import DTYPES
 from hf_kit.quantization import quantization_config
 from hf_kit.sharding import in_one_piece
@@ -39,11 +40,12 @@ def build_model(arguments: Arguments, task: Task, config: PreTrainedConfig, proc
     """
     quantized = _quantization(arguments, config, task)
     base = backbone.load_model(arguments.model, config, task.auto_class, arguments.training.seed, quantized)
-    backbone.start_outputs_at(base, task.output_bias())
+    backbone.start_outputs_at(base, task.output_bias(), task.output_unit())
     task.finish_model(base.model, arguments.training)
     if arguments.model.word_vectors and rows is not None:
         word_vectors.fill_embedding(base.model, processor, VectorFile(arguments.model.word_vectors), rows)
     head = backbone.head_modules(base.model)
+    compute_numbers_exactly(base.model)
     model = lora.add_lora(base, arguments.lora, task.peft_task_type) if arguments.lora.use_peft else base.model
     return Built(model, base, head)
 

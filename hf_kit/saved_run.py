@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 import hf_kit.models  # noqa: F401  registers our model types with the Auto classes
 from hf_kit.adapter_merging import merged_folder
 from hf_kit.errors import UserError
+from hf_kit.exact_head import compute_numbers_exactly
 from hf_kit.hub_errors import why_not_from_hub
 from hf_kit.precision import DTYPES, Precision, choose_precision
 from hf_kit.run_folder import RESULTS, RUN, read_json
@@ -97,6 +98,7 @@ def open_run(name: str, flags: Any = None) -> SavedRun:
     except Exception as reason:  # of many kinds: the file's, the configuration's, the tokenizer's
         raise UserError(f"the model in {weights} cannot be loaded: {_why_not_loaded(reason)}") from None
     task.read_decision(model.config)
+    compute_numbers_exactly(model)
     return SavedRun(folder, read_json(folder / RUN), task, model.eval(), processor)
 
 

@@ -24,7 +24,7 @@ ROWS = [
     {"checkpointing"},
     {"checkpoints"},
     {"lora", "families", "precision", "sampler", "stream_order", "run_folder", "stopping"}
-    | {"cpu_attention", "dropout", "embedding_gradient", "first_token", "frozen_weights", "packed_attention"}
+    | {"cpu_attention", "dropout", "embedding_gradient", "exact_head", "first_token", "frozen_weights", "packed_attention"}
     | {"channels_last", "word_vectors", "origin", "gradient_checkpointing", "traced_step", "sharding", "unpadding"},
     {"tasks"},
     {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"}

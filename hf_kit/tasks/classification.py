@@ -26,7 +26,7 @@ from hf_kit.data import (
 from hf_kit.data.row_stream import RowStream
 from hf_kit.data.streamed_rows import StreamedRows
 from hf_kit.errors import UserError, nearest
-from hf_kit.loss import ClassificationLoss, base_rates, class_weights
+from hf_kit.loss import ClassificationLoss, base_rates, class_weights, unit_of
 from hf_kit.tasks.task import Prepared, Task
 from hf_kit.usage import Base, classifier_usage
 
@@ -140,8 +140,9 @@ class Classification(Task):
             if self.mapping.problem_type == "regression":
                 raise UserError("--class_weights means nothing for regression; leave it out")
             weights = class_weights(flags.class_weights, self.mapping, self._counts(train), len(train))
-        self._loss = ClassificationLoss(self.mapping.problem_type, weights, self.label_smoothing)
-        self._bias = base_rates(self.mapping.problem_type, labels_of(train), weights)
+        problem, labels = self.mapping.problem_type, labels_of(train)
+        self._loss = ClassificationLoss(problem, weights, self.label_smoothing, unit_of(problem, labels))
+        self._bias = base_rates(problem, labels, weights)
         if isinstance(train, StreamedRows) and len(train) > train.buffer_size:
             notes.append(
                 f"train: the baselines learn from {train.buffer_size:,} of the {len(train):,} rows, drawn evenly "
@@ -150,7 +151,7 @@ class Classification(Task):
         return Prepared(train, splits.validation, splits.test, notes + splits.notes, splits.keys)
 
     def _label(self, rows: Dataset, name: str, notes: list[str]) -> Dataset:
-        if not has_labels(rows, self.columns.label):
+        if not has_labels(rows, self.columns.label, self.mapping):
             notes.append(f"{name}: no labels, so it is predicted and not scored")
             return rows.remove_columns([column for column in rows.column_names if column == "labels"])
         return encode_labels(rows, self.columns.label, self.mapping, name)
@@ -164,6 +165,7 @@ class Classification(Task):
             "labels": self.mapping.to_dict(),
             "class_weights": self._loss.class_weights,
             "label_smoothing": self._loss.label_smoothing,
+            "unit": self._loss.unit,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -171,7 +173,10 @@ class Classification(Task):
         self.answers = Answers(self.mapping)
         weights = state["class_weights"]
         self._loss = ClassificationLoss(
-            self.mapping.problem_type, tuple(weights) if weights else None, state["label_smoothing"]
+            self.mapping.problem_type,
+            tuple(weights) if weights else None,
+            state["label_smoothing"],
+            state.get("unit", 1.0),  # runs of before had none
         )
 
     def _counts(self, train: Dataset | StreamedRows) -> list[int]:
@@ -202,6 +207,9 @@ class Classification(Task):
 
     def output_bias(self) -> list[float] | None:
         return self._bias
+
+    def output_unit(self) -> float:
+        return self._loss.unit
 
     def read_decision(self, config: PreTrainedConfig) -> None:
         if config.num_labels != self.mapping.num_labels:

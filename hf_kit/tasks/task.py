@@ -137,6 +137,10 @@ class Task(ABC):
         """Where the outputs of a new head had better start, `[c]`; None: where the library starts them."""
         return None
 
+    def output_unit(self) -> float:
+        """How far from there the wanted outputs usually lie."""
+        return 1.0
+
     @abstractmethod
     def load_processor(
         self, model_arguments: Any, config: PreTrainedConfig, train: Dataset | StreamedRows, *, fresh: bool
