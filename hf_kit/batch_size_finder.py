@@ -31,6 +31,8 @@ BATCH = ("per_device_train_batch_size", "gradient_accumulation_steps")
 def settle_batch_size(arguments: Arguments, trainer: KitTrainer, folder: Path) -> dict[str, int]:
     """Replace the batch size and the accumulation by what fits, and return both; `run.json` keeps them for later."""
     training = arguments.training
+    if training.num_seeds > 1:  # found with the first seed, for all of them
+        folder = folder.parent
     facts = run_folder.read_json(folder / run_folder.RUN) or {}
     batch = facts.get("batch")
     if batch is None:

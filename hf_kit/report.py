@@ -69,7 +69,13 @@ def seeds_table(results: dict[str, Any]) -> None:
             "the mean is what another training would get."
         )
     else:
-        console.say(f"Kept: seed {best}, the first of {number}: without validation rows nothing may choose.")
+        scored = "validation" in seeds["runs"][str(best)]
+        why = (
+            "the score that chooses is undefined for all of them"
+            if scored
+            else "without validation rows nothing may choose"
+        )
+        console.say(f"Kept: seed {best}, the first of {number}: {why}.")
 
 
 def verdict(results: dict[str, Any], metric: str, greater_is_better: bool) -> None:

@@ -57,13 +57,13 @@ def train_each(arguments: Arguments, folder: Path, train_one: Callable[[Argument
 def combine(runs: dict[int, Results], metric: str, greater_is_better: bool) -> Results:
     """The best run's results, and under `seeds` what all runs say together.
 
-    The best is that of the best validation score; without validation rows nothing may choose (test rows must not), and
-    the first seed is kept.
+    The best is that of the best validation score; one whose score is undefined (a correlation of constant answers) is
+    not it. Where no seed has the score, without validation rows say, nothing may choose (test rows must not), and the
+    first seed is kept.
     """
-    chosen_by = f"validation {metric}" if all(metric in r.get("validation", {}) for r in runs.values()) else None
-    best = next(iter(runs))
-    if chosen_by:
-        best = (max if greater_is_better else min)(runs, key=lambda seed: runs[seed]["validation"][metric])
+    scores = {seed: run["validation"][metric] for seed, run in runs.items() if metric in run.get("validation", {})}
+    chosen_by = f"validation {metric}" if scores else None
+    best = (max if greater_is_better else min)(scores, key=scores.get) if scores else next(iter(runs))
     kept = [part for part in ("validation", "test", "clean", "training") if part in runs[best]]
     combined = dict(runs[best]) | {
         "seeds": {

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
+from tiny import QUIET_RUN, reviews, write_csv
 
+from hf_kit.cli import main
 from hf_kit.errors import UserError
 from hf_kit.hub.contents import model_files, stage
 from hf_kit.proof.prove import failure, is_proof_of, prove
@@ -15,6 +17,8 @@ from hf_kit.proof.reference import read_reference
 from hf_kit.saved_run import open_task
 
 pytestmark = pytest.mark.proof
+TINY_PAIRS = ["train", "text_classification/lstm.yaml", *QUIET_RUN, "--max_steps=2"]
+TINY_PAIRS += ['--config_overrides={"embedding_dim":8,"hidden_dim":8}']
 
 
 @pytest.fixture
@@ -127,3 +131,12 @@ def test_without_the_models_answers_nothing_is_proven(staged):
     path.unlink()
     with pytest.raises(UserError, match="train again"):
         proof_of(staged)
+
+
+def test_a_model_of_pairs_is_proven(tmp_path):
+    rows = [(text, other, label) for (text, label), (other, _) in zip(reviews(), reviews(seed=9), strict=True)]
+    write_csv(tmp_path / "reviews.csv", rows, ("text", "text2", "label"))
+    write_csv(tmp_path / "dev.csv", rows[:10], ("text", "text2", "label"))
+    assert main([*TINY_PAIRS, "--output_dir=run"]) == 0
+    proof = json.loads(Path("run/proof.json").read_text())
+    assert proof["passed"], proof["checks"]

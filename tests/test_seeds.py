@@ -95,3 +95,19 @@ def test_test_rows_never_choose():
 def test_a_checkpoint_of_one_model_cannot_be_continued_by_several(capsys):
     assert main(["train", *FLAGS, "--num_seeds=2", "--resume_from_checkpoint=x"]) == 1
     assert "--num_seeds" in capsys.readouterr().err
+
+
+def test_a_seed_whose_score_is_undefined_is_not_the_best():
+    runs = made_up({1: 0.5, 2: 0.3, 3: 0.4})
+    del runs[2]["validation"]["mae"]
+    assert combine(runs, "mae", greater_is_better=False)["seeds"]["best"] == 3
+
+
+def test_the_batch_that_fits_is_found_once_for_all_seeds(capsys):
+    flags = [*FLAGS, "--num_seeds=2", "--auto_find_batch_size", "--output_dir=out"]
+    assert main(["train", *flags]) == 0
+    assert capsys.readouterr().out.count("rows per device fit") == 1
+    assert json.loads(Path("out/run.json").read_text())["batch"]["gradient_accumulation_steps"] == 1
+    assert main(["predict", "out", "a lovely film"]) == 0
+    assert main(["train", *flags]) == 0
+    assert "finished" in capsys.readouterr().out
