@@ -17,6 +17,8 @@ from hf_kit.dropout import keep_mask
 ATTENTION = "hf_kit_sdpa"
 # Scores computed together without gradients: 2 MB of them, which a second-level cache holds.
 SCORES = 2**20
+# Scores of one row from which on they are not kept at all, as the library's kernel does: 32 MB.
+MOST_SCORES = 2**24
 
 
 def attend(
@@ -45,7 +47,8 @@ def attend(
     if plain and dropout:
         return _with_dropout(query, key, value, attention_mask, dropout, scaling).contiguous(), None
     # A single query is a step of writing, and little work.
-    if plain and query.dtype.itemsize == 2 and query.shape[2] > 1 and not torch.is_grad_enabled():
+    few = 1 < query.shape[2] and query.shape[1] * query.shape[2] * key.shape[2] <= MOST_SCORES
+    if plain and few and query.dtype.itemsize == 2 and not torch.is_grad_enabled():
         return _some_rows_at_a_time(query, key, value, attention_mask, scaling), None
     return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)
 

@@ -47,7 +47,7 @@ def test_without_gradients_as_near_as_the_library_comes(kind, together, monkeypa
     torch.testing.assert_close(got.float(), exact, atol=0.03, rtol=0.02)
 
 
-def test_what_has_gradients_or_looks_back_only_is_the_librarys(monkeypatch):
+def test_what_has_gradients_looks_back_only_or_is_long_is_the_librarys(monkeypatch):
     calls = []
     monkeypatch.setattr(cpu_attention, "sdpa_attention_forward", lambda *args, **kwargs: calls.append(1))
     query = torch.randn(2, 3, 5, 4).bfloat16()
@@ -57,7 +57,9 @@ def test_what_has_gradients_or_looks_back_only_is_the_librarys(monkeypatch):
         attend(NO_MODULE, query, query, query, None, is_causal=True)
         attend(NO_MODULE, query[:, :, :1], query, query, None)
         attend(NO_MODULE, query, query[:, :1], query[:, :1], None)
-    assert len(calls) == 5
+        monkeypatch.setattr(cpu_attention, "MOST_SCORES", 3 * 5 * 5 - 1)
+        attend(NO_MODULE, query, query, query, None)
+    assert len(calls) == 6
 
 
 def test_a_translator_writes_what_it_wrote():
