@@ -1,13 +1,14 @@
 """The `hf-kit` command: thin calls, nothing heavy imported before it is needed."""
 
 import argparse
+import io
 import json
 import os
 import select
 import signal
 import sys
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from hf_kit import __version__, console
 from hf_kit.errors import Interrupted, LostProcess, ProcessError, UserError, nearest
@@ -38,6 +39,8 @@ Exit status: 0 done; 1 an error (said in one line), a machine that cannot train 
 
 # Of an unexpected error's message: some libraries quote whole tensors.
 MOST_CHARACTERS = 500
+# Of predict: what the columns of --file are called.
+COLUMN_FLAGS = ("text_column", "text_pair_column")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -59,6 +62,9 @@ def main(argv: list[str] | None = None) -> int:
         "doctor": doctor,
     }
     redact_logs()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows no Chinese gets its numbers, and no error
+            stream.reconfigure(errors="backslashreplace")
     if not argv or argv[0] in ("-h", "--help"):
         print(HELP)
         return 0
@@ -129,8 +135,12 @@ def evaluate(argv: list[str]) -> None:
 
 def predict(argv: list[str]) -> None:
     """hf-kit predict."""
-    parser = argparse.ArgumentParser(prog="hf-kit predict", description="Answers of a finished run for new inputs.")
-    parser.add_argument("run", help="a run folder or its Hub id")
+    parser = argparse.ArgumentParser(
+        prog="hf-kit predict",
+        usage="hf-kit predict RUN [input ...] [--flag value ...] [-- input ...]",
+        description="Answers of a finished run for new inputs.",
+    )
+    parser.add_argument("run", nargs="?", help="a run folder or its Hub id")
     parser.add_argument(
         "inputs",
         nargs="*",
@@ -138,6 +148,9 @@ def predict(argv: list[str]) -> None:
     )
     parser.add_argument("--text_pair", help="the second text, where the model reads pairs")
     parser.add_argument("--file", help="csv, tsv, json, jsonl or parquet with the run's text column, or .txt lines")
+    # As the arguments of text classification say it, which are not imported before a mistake is said.
+    parser.add_argument("--text_column", help="the file's column of texts; unset: found by its name")
+    parser.add_argument("--text_pair_column", help="the file's column of second texts, for pairs")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, all scores in it")
     parser.add_argument(
         "--windows", action="store_true", help="read long texts whole, in overlapping windows, and average their logits"
@@ -151,20 +164,26 @@ def predict(argv: list[str]) -> None:
         "--num_beams", type=_count, help="beams of a model that writes texts; 1: greedily; unset: as it was trained to"
     )
     parser.error = _argument_error
-    if not argv or not argv[0]:
-        raise UserError('which run? hf-kit predict RUN "a text"')
-    flags, unknown = parser.parse_known_args(argv)
+    # Intermixed, for inputs stand before, between and after the flags. What stands after -- is cut off beforehand:
+    # argparse parses twice then, and would read it as flags the second time.
+    end = argv.index("--") if "--" in argv else len(argv)
+    flags, unknown = parser.parse_known_intermixed_args(argv[:end])
     if unknown:
         hint = nearest(unknown[0].split("=")[0], (f"--{name}" for name in vars(flags)))
         raise UserError(
             f"unknown flag {unknown[0]}{hint} See hf-kit predict --help; a text with a dash stands after --"
         )
+    words = [*([] if flags.run is None else [flags.run]), *flags.inputs, *argv[end + 1 :]]
+    if not words or not words[0]:
+        raise UserError('which run? hf-kit predict RUN "a text"')
+    flags.run, *flags.inputs = words
     _check_inputs(flags)
 
     from hf_kit.prediction import predict as predict_rows
     from hf_kit.saved_run import open_run
 
     run = open_run(flags.run)
+    _name_columns(run.task, flags)
     rows = _rows(flags, run.task)
     for row, answer in predict_rows(run, rows, windows=flags.windows, bf16=flags.bf16, num_beams=flags.num_beams):
         print(json.dumps(row | answer, ensure_ascii=False) if flags.json else run.task.line(row, answer), flush=True)
@@ -184,9 +203,15 @@ def _count(word: str) -> int:
 
 
 def _check_inputs(flags: argparse.Namespace) -> None:
-    """What is wrong with the inputs, before the model is loaded."""
+    """Raises: UserError: what is wrong with the inputs, before the model is loaded."""
     if flags.inputs and flags.file is not None:
         raise UserError("give inputs or --file, not both")
+    for flag in COLUMN_FLAGS:
+        name = getattr(flags, flag)
+        if name == "":
+            raise UserError(f"--{flag} is empty; give a column's name or leave the flag out")
+        if name is not None and flags.file is None:
+            raise UserError(f"--{flag} {name} names a column of a file; give --file as well, or leave it out")
     if flags.text_pair is not None and not flags.inputs:
         raise UserError("--text_pair is the second text beside a first one on the command line")
     for number, text in enumerate([*flags.inputs, flags.text_pair or ""], start=1):
@@ -200,6 +225,22 @@ def _check_inputs(flags: argparse.Namespace) -> None:
         from hf_kit.data import check_input_file
 
         check_input_file(flags.file)
+
+
+def _name_columns(task: Any, flags: argparse.Namespace) -> None:
+    """Tell the task the names that the file's columns have, where the user gives them.
+
+    Raises:
+        UserError: this task reads no such columns.
+    """
+    for flag in COLUMN_FLAGS:
+        name = getattr(flags, flag)
+        if name is None:
+            continue
+        if flag not in task.column_flags:
+            kind = type(task).__module__.rpartition(".")[2]
+            raise UserError(f"--{flag} {name}: a run of {kind} has no such column; leave it out")
+        setattr(task.arguments, flag, name)
 
 
 def push(argv: list[str]) -> None:
@@ -306,7 +347,13 @@ def _argument_error(message: str, command: str = "predict"):
 
 
 def _rows(flags: argparse.Namespace, task) -> Iterator:
-    """The inputs of `predict`, one by one."""
+    """The inputs of `predict`, one by one, and its `PAUSE` where the next one is not there yet.
+
+    Raises:
+        UserError: a line of standard input is not UTF-8.
+    """
+    from hf_kit.prediction import PAUSE
+
     if flags.file is not None:
         yield from task.read_inputs(flags.file)
     elif flags.inputs:
@@ -317,19 +364,22 @@ def _rows(flags: argparse.Namespace, task) -> Iterator:
             console.say(f"one {task.noun} a line; Ctrl-D ends")
         number = 0
         for line in _lines(sys.stdin.buffer):
-            number += line is not None
+            if line is PAUSE:
+                yield PAUSE
+                continue
+            number += 1
             try:
-                word = line if line is None else line.decode("utf-8").rstrip("\r\n")
+                # With a byte-order mark first, as some editors write it: no part of the text, here as in a file.
+                word = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
             except UnicodeDecodeError as reason:
                 raise UserError(f"standard input, line {number}: not UTF-8 ({reason.reason})") from None
-            if word is None:
-                yield None
-            else:
-                yield from task.inputs_of(word)
+            yield from task.inputs_of(word)
 
 
-def _lines(stream: BinaryIO) -> Iterator[bytes | None]:
-    """The lines of a stream; None where the next one is not there yet."""
+def _lines(stream: BinaryIO) -> Iterator[Any]:
+    """The lines of a stream, as bytes; `PAUSE` where the next one is not there yet."""
+    from hf_kit.prediction import PAUSE
+
     try:
         descriptor = stream.fileno()
     except OSError:  # not of the operating system, so nothing to wait for
@@ -339,7 +389,7 @@ def _lines(stream: BinaryIO) -> Iterator[bytes | None]:
     while True:
         # Long enough for a program that writes steadily, too short to be noticed.
         if not select.select([descriptor], [], [], 0.02)[0]:
-            yield None
+            yield PAUSE
         data = os.read(descriptor, 1 << 16)
         if not data:
             break

@@ -33,6 +33,9 @@ BATCH_ROWS = {"cpu": 32, "cuda": 256, "mps": 64}
 # Batches of long texts are padded to multiples of this, so that their shapes come again: a new shape of a product costs
 # a CPU a millisecond. Of short texts it would pad away more than that.
 LONG, MULTIPLE = 128, 16
+# Stands among the inputs where there are no more for now. An object of its own: a None among them is a missing text,
+# and must not pass for a pause.
+PAUSE = object()
 
 
 def best_device() -> torch.device:
@@ -53,8 +56,8 @@ def predict(
 
     Args:
         items: what `Task.input_row` takes: for text classification a text, a pair of texts or a dictionary of them, for
-            images a path; or None, where there are no more for now: what came before it is answered before the next one
-            is asked for.
+            images a path; or `PAUSE`, where there are no more for now: what came before it is answered before the next
+            one is asked for.
         block: rows tokenized and sorted by length together; 1 answers each before the next one is asked for.
         windows: read an input too long for the model whole, in overlapping windows, and average their logits.
         bf16: see `SavedRun.precision`; False computes in float32.
@@ -78,7 +81,7 @@ def predict(
     def inputs_of(rows: list[dict[str, Any]]) -> Dataset | InputRows:
         return preprocess(run.task.input_dataset(rows), run.processor, "input", cached=False)[0]
 
-    rows_read = (item if item is None else run.task.input_row(item) for item in items)
+    rows_read = (item if item is PAUSE else run.task.input_row(item) for item in items)
     with weights_in(dtype, linear_weights(run.model)):
         for rows, inputs in _with_inputs(_blocks(rows_read, block), inputs_of, block):
             predictions = _outputs(run, inputs, device, dtype, options)
@@ -87,13 +90,13 @@ def predict(
             yield from zip(rows, run.task.decode(predictions), strict=True)
 
 
-def _blocks(rows: Iterable[dict | None], size: int) -> Iterator[list[dict]]:
-    """Up to `size` rows at a time; a None ends a block before it is full."""
+def _blocks(rows: Iterable[Any], size: int) -> Iterator[list[dict]]:
+    """Up to `size` rows at a time; a `PAUSE` ends a block before it is full."""
     block = []
     for row in rows:
-        if row is not None:
+        if row is not PAUSE:
             block.append(row)
-        if block and (row is None or len(block) == size):
+        if block and (row is PAUSE or len(block) == size):
             yield block
             block = []
     if block:

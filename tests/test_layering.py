@@ -24,8 +24,25 @@ ROWS = [
     {"checkpointing"},
     {"checkpoints"},
     {"lora", "families", "precision", "sampler", "stream_order", "run_folder", "stopping"}
-    | {"cpu_attention", "dropout", "embedding_gradient", "exact_head", "first_token", "frozen_weights", "packed_attention"}
-    | {"channels_last", "word_vectors", "origin", "gradient_checkpointing", "traced_step", "sharding", "unpadding"},
+    | {
+        "cpu_attention",
+        "dropout",
+        "embedding_gradient",
+        "exact_head",
+        "first_token",
+        "frozen_weights",
+        "packed_attention",
+    }
+    | {
+        "channels_last",
+        "word_vectors",
+        "origin",
+        "gradient_checkpointing",
+        "traced_step",
+        "sharding",
+        "unpadding",
+        "packed_attention",
+    },
     {"tasks"},
     {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"}
     | {"augmentation", "image_processing", "image_rows", "adapter_merging"}

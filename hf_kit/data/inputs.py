@@ -5,7 +5,7 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from hf_kit.data.columns import TextColumns, check_texts, find_columns
+from hf_kit.data.columns import LABEL_NAMES, TextColumns, check_texts, find_columns, listed
 from hf_kit.data.files import check_files_exist, check_utf8
 from hf_kit.data.halves import half_of
 from hf_kit.data.loading import load_splits
@@ -37,24 +37,49 @@ def read_texts(
         text_column, text_pair_column: the user's own names for this file.
 
     Raises:
-        UserError: as `check_input_file`; the table cannot be read, or has no such columns.
+        UserError: as `check_input_file`; the table cannot be read, or has no such columns; a column is named of a file
+            of lines, or a second one for a model that reads single texts.
     """
+    if text_pair_column and not columns.text_pair:
+        raise UserError(f"--text_pair_column {text_pair_column}: this model reads one text at a time; leave it out")
     check_input_file(path)
     if _holds_lines(Path(path)):
+        named = {"text_column": text_column, "text_pair_column": text_pair_column}
+        for flag, name in named.items():
+            if name:
+                raise UserError(f"--{flag} {name}: {path} holds lines and no columns; leave it out, or give a table")
         yield from _lines(path)
         return
     rows = load_splits(test_file=path).test
-    found = find_columns(
-        rows.column_names,
-        rows.features,
-        text_column=text_column or column_if_there(columns.text, rows),
-        text_pair_column=text_pair_column or column_if_there(columns.text_pair, rows),
-    )
+    found = _find_texts(rows, columns, text_column, text_pair_column, path)
     rows = check_texts(rows, found, path)
     if columns.text_pair:
         yield from ((row[found.text], row[found.text_pair]) for row in rows)
     else:
         yield from (row[found.text] for row in rows)
+
+
+def _find_texts(
+    rows: Dataset, columns: TextColumns, text_column: str | None, text_pair_column: str | None, path: str
+) -> TextColumns:
+    """The columns of texts, as `find_columns` finds them; of labels none is wanted, and several are no mistake.
+
+    Raises:
+        UserError: a column of texts is not there, or several could be meant.
+    """
+    text = text_column or column_if_there(columns.text, rows)
+    pair = text_pair_column or column_if_there(columns.text_pair, rows)
+    # Named, so that nothing asks which one it is: a column of labels is not taken for texts.
+    free = [name for name in rows.column_names if name not in (text, pair)]
+    usual = (name for likely in LABEL_NAMES for name in free if name.strip().lower() in likely)
+    label = columns.label if columns.label in free else next(usual, None)
+    found = find_columns(rows.column_names, rows.features, text_column=text, text_pair_column=pair, label_column=label)
+    if columns.text_pair and not found.text_pair:
+        raise UserError(
+            f"{path}: the model reads pairs of texts; name the second column with --text_pair_column. Columns: "
+            f"{listed(rows.column_names)}"
+        )
+    return TextColumns(found.text, found.text_pair if columns.text_pair else None, None)
 
 
 def read_sources(path: str, columns: TranslationColumns, source_column: str | None = None) -> Iterator[str]:

@@ -104,6 +104,12 @@ class TextClassification(Classification):
     max_length: int
     truncation_side: str
 
+    @property
+    def example_input(self) -> str:
+        """As `Task` has it, with a second text once the columns are known to be those of pairs."""
+        known = getattr(self, "columns", None)
+        return f'{super().example_input} --text_pair "another"' if known and known.text_pair else super().example_input
+
     def check_model(self, model_arguments: ModelArguments, config: PreTrainedConfig, *, fresh: bool) -> None:
         if model_arguments.tokenizer_name or not fresh:
             tokenizer = tokenization.given_tokenizer(model_arguments)
@@ -284,15 +290,19 @@ class TextClassification(Classification):
         yield (word, pair) if pair else word
 
     def input_row(self, item: str | tuple[str, str] | dict[str, str]) -> dict[str, str]:
+        row = item
         if isinstance(item, str):
-            item = {"text": item}
+            row = {"text": item}
         elif not isinstance(item, dict):
-            item = dict(zip(("text", "text_pair"), item, strict=True))
+            try:
+                row = dict(zip(("text", "text_pair"), item, strict=True))
+            except (TypeError, ValueError):  # nothing that has items (None, NaN), or too few or too many of them
+                row = {}
         needed = ["text", "text_pair"] if self.columns.text_pair else ["text"]
-        if list(item) != needed or not all(isinstance(text, str) for text in item.values()):
+        if list(row) != needed or not all(isinstance(text, str) for text in row.values()):
             wanted = "a pair of texts (--text_pair)" if len(needed) == 2 else "one text"
-            raise UserError(f"this model reads {wanted} at a time; got {item}")
-        return item
+            raise UserError(f"this model reads {wanted} at a time; got {row or item!r}")
+        return row
 
     def input_dataset(self, rows: list[dict[str, str]]) -> Dataset:
         names = {"text": self.columns.text, "text_pair": self.columns.text_pair}
