@@ -327,3 +327,13 @@ def test_a_terminal_that_knows_no_chinese_gets_the_answer(folder, monkeypatch):
     assert main(["predict", str(folder), "--json", "很好 lovely"]) == 0
     sys.stdout.flush()
     assert json.loads(written.getvalue())["text"] == "很好 lovely"  # \u5f88 is how JSON writes it as well
+
+
+def test_a_table_without_names_of_columns_is_told(folder, tmp_path, capsys):
+    path = tmp_path / "texts.csv"
+    path.write_text("a lovely film with a story\nan awful room\n")
+    assert main(["predict", str(folder), "--file", str(path)]) == 0
+    assert "`a lovely film with a story` is not answered" in capsys.readouterr().err
+    path.write_text("words\nan awful room\n")
+    assert main(["predict", str(folder), "--file", str(path)]) == 0
+    assert not capsys.readouterr().err

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from datasets import Dataset
 
+from hf_kit import console
 from hf_kit.data.columns import LABEL_NAMES, TextColumns, check_texts, find_columns, listed
 from hf_kit.data.files import check_files_exist, check_utf8
 from hf_kit.data.halves import half_of
@@ -52,6 +53,12 @@ def read_texts(
         return
     rows = load_splits(test_file=path).test
     found = _find_texts(rows, columns, text_column, text_pair_column, path)
+    name = found.text
+    if name not in (text_column, columns.text) and (len(name.split()) > 3 or len(name) > 30):
+        console.warn(
+            f"{path}: its first line names the columns, so `{name[:60]}` is not answered. Is it a text? Then put a line "
+            "with the columns' names before it, or give the texts as lines of a .txt file"
+        )
     rows = check_texts(rows, found, path)
     if columns.text_pair:
         yield from ((row[found.text], row[found.text_pair]) for row in rows)
