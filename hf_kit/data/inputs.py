@@ -56,8 +56,8 @@ def read_texts(
     name = found.text
     if name not in (text_column, columns.text) and (len(name.split()) > 3 or len(name) > 30):
         console.warn(
-            f"{path}: its first line names the columns, so `{name[:60]}` is not answered. Is it a text? Then put a line "
-            "with the columns' names before it, or give the texts as lines of a .txt file"
+            f"{path}: its first line names the columns, so `{name[:60]}` is not answered. Is it a text? Then put a "
+            "line with the columns' names before it, or give the texts as lines of a .txt file"
         )
     rows = check_texts(rows, found, path)
     if columns.text_pair:
