@@ -40,7 +40,7 @@ Exit status: 0 done; 1 an error (said in one line), a machine that cannot train 
 # Of an unexpected error's message: some libraries quote whole tensors.
 MOST_CHARACTERS = 500
 # Of predict: what the columns of --file are called.
-COLUMN_FLAGS = ("text_column", "text_pair_column")
+COLUMN_FLAGS = ("text_column", "text_pair_column", "source_column")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -148,9 +148,10 @@ def predict(argv: list[str]) -> None:
     )
     parser.add_argument("--text_pair", help="the second text, where the model reads pairs")
     parser.add_argument("--file", help="csv, tsv, json, jsonl or parquet with the run's text column, or .txt lines")
-    # As the arguments of text classification say it, which are not imported before a mistake is said.
+    # As the tasks' arguments say it, which are not imported before a mistake is said.
     parser.add_argument("--text_column", help="the file's column of texts; unset: found by its name")
     parser.add_argument("--text_pair_column", help="the file's column of second texts, for pairs")
+    parser.add_argument("--source_column", help="the file's column of texts to translate; unset: found by its name")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, all scores in it")
     parser.add_argument(
         "--windows", action="store_true", help="read long texts whole, in overlapping windows, and average their logits"

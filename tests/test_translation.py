@@ -90,6 +90,17 @@ def test_scores_are_those_of_the_whole_texts_in_their_order(learned, capsys):
     assert scores["loss"] == pytest.approx(results(learned)["test"]["loss"], rel=1e-3)
 
 
+def test_a_table_whose_columns_are_called_otherwise_is_translated_by_naming_one(learned, capsys):
+    write_csv(Path("odd.csv"), pairs(3, 1), ("one", "two"))
+    assert main(["predict", str(learned), "--file=odd.csv"]) == 1
+    assert "--source_column" in capsys.readouterr().err
+    assert main(["predict", str(learned), "--file=odd.csv", "--source_column=one"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    Path("lines.txt").write_text("a dog.\n")
+    assert main(["predict", str(learned), "--file=lines.txt", "--source_column=one"]) == 1
+    assert "--source_column one: lines.txt holds lines" in capsys.readouterr().err
+
+
 def test_the_folder_is_one_of_transformers_and_writes_the_same(learned):
     source = "two red dog."
     tokenizer, model = AutoTokenizer.from_pretrained(learned), AutoModelForSeq2SeqLM.from_pretrained(learned)

@@ -45,10 +45,7 @@ def read_texts(
         raise UserError(f"--text_pair_column {text_pair_column}: this model reads one text at a time; leave it out")
     check_input_file(path)
     if _holds_lines(Path(path)):
-        named = {"text_column": text_column, "text_pair_column": text_pair_column}
-        for flag, name in named.items():
-            if name:
-                raise UserError(f"--{flag} {name}: {path} holds lines and no columns; leave it out, or give a table")
+        _refuse_columns(path, text_column=text_column, text_pair_column=text_pair_column)
         yield from _lines(path)
         return
     rows = load_splits(test_file=path).test
@@ -101,11 +98,19 @@ def read_sources(path: str, columns: TranslationColumns, source_column: str | No
     """
     check_input_file(path)
     if _holds_lines(Path(path)):
+        _refuse_columns(path, source_column=source_column)
         yield from _lines(path)
         return
     rows = flatten_translation(load_splits(test_file=path).test, path)
     column = find_source_column(rows.column_names, rows.features, columns, source_column)
     yield from check_texts(rows, TextColumns(column, None, None), path)[column]
+
+
+def _refuse_columns(path: str, **named: str | None) -> None:
+    """Raises: UserError: a column is named of a file of lines."""
+    for flag, name in named.items():
+        if name:
+            raise UserError(f"--{flag} {name}: {path} holds lines and no columns; leave it out, or give a table")
 
 
 def _holds_lines(path: Path) -> bool:
