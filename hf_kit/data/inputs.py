@@ -51,7 +51,8 @@ def read_texts(
     rows = load_splits(test_file=path).test
     found = _find_texts(rows, columns, text_column, text_pair_column, path)
     name = found.text
-    if name not in (text_column, columns.text) and (len(name.split()) > 3 or len(name) > 30):
+    unnamed = name not in (text_column, columns.text) and Path(path).suffix in (".csv", ".tsv")
+    if unnamed and (len(name.split()) > 3 or len(name) > 30):
         console.warn(
             f"{path}: its first line names the columns, so `{name[:60]}` is not answered. Is it a text? Then put a "
             "line with the columns' names before it, or give the texts as lines of a .txt file"
