@@ -13,7 +13,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoModel,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.activations import ACT2FN
 
 from hf_kit.adapter_merging import hub_adapter, merged_folder
@@ -247,8 +254,27 @@ def load_model(
         except ValueError as reason:
             raise UserError(f"--model_type {config.model_type}: {' '.join(str(reason).split())[:300]}") from None
     name, revision = examined(arguments)
+    if _is_put_around(config, name, revision):
+        return _around_checkpoint(arguments, config, auto_class, name, revision)
+    options = {} if quantization is None else {"quantization_config": quantization}
+    model, info = _load(arguments, config, auto_class, name, revision, **options)
+    _check_fits(arguments, model, info, head_modules(model))
+    _freeze_unsaved(model)
+    absent = set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
+    return Backbone(model, True, sorted({key.rpartition(".")[0] for key in absent}))
+
+
+def _load(
+    arguments: ModelArguments,
+    config: PreTrainedConfig,
+    auto_class: type,
+    name: str,
+    revision: str | None,
+    **options: Any,
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """The model, and what transformers says of keys that the checkpoint lacks or has in other sizes."""
     try:
-        model, info = auto_class.from_pretrained(
+        return auto_class.from_pretrained(
             name,
             config=config,
             revision=revision,
@@ -257,14 +283,30 @@ def load_model(
             dtype=torch.float32,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
-            **({} if quantization is None else {"quantization_config": quantization}),
+            **options,
         )
     except Exception as reason:  # of many kinds: the network's, the file's, pickle's
         raise UserError(_not_loaded(arguments, reason)) from None
-    _check_fits(arguments, model, info)
-    _freeze_unsaved(model)
-    absent = set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
-    return Backbone(model, True, sorted({key.rpartition(".")[0] for key in absent}))
+
+
+def _is_put_around(config: PreTrainedConfig, name: str, revision: str | None) -> bool:
+    """Whether `config` is of a model of ours that takes the checkpoint as its encoder, and is not in the checkpoint."""
+    if config.model_type not in own_model_types() or config.get_text_config() is config:
+        return False
+    return PreTrainedConfig.get_config_dict(name, revision=revision)[0].get("model_type") != config.model_type
+
+
+def _around_checkpoint(
+    arguments: ModelArguments, config: PreTrainedConfig, auto_class: type, name: str, revision: str | None
+) -> Backbone:
+    """A model of ours, new but for its encoder, which is the checkpoint without whatever head it has."""
+    model = auto_class.from_config(config, dtype=torch.float32)
+    without = {"add_pooling_layer": False} if getattr(model.encoder, "pooler", True) is None else {}
+    encoder, info = _load(arguments, config.get_text_config(), AutoModel, name, revision, **without)
+    _check_fits(arguments, encoder, info, [])
+    model.encoder = encoder
+    absent = {f"encoder.{key.rpartition('.')[0]}" for key in info["missing_keys"]}
+    return Backbone(model, True, sorted(absent | set(head_modules(model))))
 
 
 def _freeze_unsaved(model: PreTrainedModel) -> None:
@@ -301,9 +343,9 @@ def empty_model(arguments: ModelArguments, config: PreTrainedConfig, auto_class:
         return None
 
 
-def _check_fits(arguments: ModelArguments, model: PreTrainedModel, info: dict[str, Any]) -> None:
+def _check_fits(arguments: ModelArguments, model: PreTrainedModel, info: dict[str, Any], head_names: list[str]) -> None:
     """A head of another size is replaced; a backbone that is not the checkpoint's would start random, unnoticed."""
-    head = tuple(f"{name}." for name in head_modules(model))
+    head = tuple(f"{name}." for name in head_names)
     wrong = sorted((key, was, now) for key, was, now in info["mismatched_keys"] if not key.startswith(head))
     if wrong:
         key, was, now = wrong[0]

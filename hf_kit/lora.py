@@ -36,7 +36,8 @@ def check_lora(arguments: LoraArguments, model_type: str, pretrained: bool) -> N
             "--use_peft on a fresh model: its random weights would be frozen and are not saved with the adapter; train "
             "it fully first and give the run folder as --model_name_or_path, or leave --use_peft out"
         )
-    if model_type in own_model_types() or arguments.lora_target_parameters:
+    own = own_model_types().get(model_type)
+    if hasattr(own, "lora_target_parameters") or arguments.lora_target_parameters:
         for flag, asked in (("lora_dropout", arguments.lora_dropout), ("use_dora", arguments.use_dora)):
             if asked:
                 raise UserError(
@@ -111,7 +112,7 @@ def add_lora(backbone: Backbone, arguments: LoraArguments, task_type: str | None
     whole = [name for name in whole if not any(name.startswith(f"{other}.") for other in whole)]
     modules, parameters = arguments.lora_target_modules, arguments.lora_target_parameters
     if modules is None and parameters is None:
-        if own:
+        if hasattr(own, "lora_target_parameters"):
             parameters = own.lora_target_parameters(model)
         else:
             modules = adapted

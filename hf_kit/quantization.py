@@ -40,7 +40,7 @@ def check_quantization(arguments: Arguments, model_type: str) -> None:
             f"{flag} without --use_peft: rounded weights cannot be trained; add --use_peft, or leave it out"
         )
     if model_type in own_model_types():
-        raise UserError(f"{flag}: {model_type} has no linear layers to round; leave it out")
+        raise UserError(f"{flag}: the weights of {model_type} are not rounded; leave it out")
     if importlib.util.find_spec("bitsandbytes") is None:
         raise UserError(f"{flag} needs bitsandbytes: pip install 'hf_kit[quantization]'")
 

@@ -34,7 +34,7 @@ class SavedRun:
     def precision(self, *, bf16: bool | None = None, use_cpu: bool) -> Precision:
         """What its answers are computed in: a run in fp32 in fp32, one in less in the best that this device has."""
         return choose_precision(
-            self.model.config.model_type,
+            self.model.config.get_text_config().model_type,
             bf16=False if bf16 is None and self.facts["precision"] == "no" else bf16,
             fp16=None,
             launched=os.environ.get("ACCELERATE_MIXED_PRECISION", ""),

@@ -44,6 +44,7 @@ def settle_settings(arguments: Arguments) -> PreTrainedConfig:
     _settle_task(arguments)
     vectors = word_vectors.settle(arguments)
     config = backbone.load_config(arguments.model)
+    config = find_task(arguments.task_name).arranged(arguments.task, arguments.model, config)
     if vectors:
         word_vectors.configure(arguments, config, vectors)
     pretrained = arguments.model.model_name_or_path is not None
@@ -58,7 +59,7 @@ def settle_settings(arguments: Arguments) -> PreTrainedConfig:
         arguments.set_default(name, value, f"family: {family}")
 
     precision = choose_precision(
-        config.model_type,
+        config.get_text_config().model_type,
         bf16=training.bf16 if arguments.is_set("bf16") else None,
         fp16=training.fp16 if arguments.is_set("fp16") else None,
         launched=os.environ.get("ACCELERATE_MIXED_PRECISION", ""),

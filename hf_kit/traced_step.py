@@ -10,6 +10,7 @@ Shapes: t steps, b texts, e width of the input, h hidden_dim, d = h or 2h, v ent
 """
 
 import weakref
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any
@@ -22,6 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_leaves
 
 from hf_kit.huge_pages import HEAP_AT_MOST
+from hf_kit.models.bi_encoder import modeling_bi_encoder
 from hf_kit.token_loss import token_loss
 
 MORE_STEPS = 16  # its parts are rounded up to whole pages
@@ -144,9 +146,15 @@ def traced_bytes(
     live = LiveBytes(heap_at_most)
     live.ignore(list(lent.values()))
     autocast = nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
+    apart = _shapes_apart(model, batch)
     model.train()
     try:
-        with fake, live, patch.object(torch._VF, "lstm", _lstm):
+        with (
+            fake,
+            live,
+            patch.object(torch._VF, "lstm", _lstm),
+            patch.object(modeling_bi_encoder, "split_pairs", apart),
+        ):
             for weight in holds:
                 lent[weight].grad = torch.zeros_like(lent[weight])
             inputs = {name: torch.empty_like(tensor, device=device) for name, tensor in batch.items()}
@@ -154,6 +162,16 @@ def traced_bytes(
     finally:
         model.train(was_training)
     return live
+
+
+def _shapes_apart(model: nn.Module, batch: dict[str, Tensor]) -> Callable[..., tuple[Tensor, Tensor]]:
+    """In the place of a bi-encoder's `split_pairs`, whose shapes the tokens decide: those of the real `batch`."""
+    found = [m for m in model.modules() if isinstance(m, modeling_bi_encoder.BiEncoderForSequenceClassification)]
+    if not found:
+        return modeling_bi_encoder.split_pairs
+    valid, types = batch["attention_mask"].bool(), batch.get("token_type_ids")
+    ids, kept = modeling_bi_encoder.split_pairs(batch["input_ids"], valid, types, found[0].config)
+    return lambda input_ids, *_: (input_ids.new_empty(ids.shape), input_ids.new_empty(kept.shape, dtype=torch.bool))
 
 
 class _Kernel(torch.autograd.Function):

@@ -46,7 +46,15 @@ ROWS = [
     {"tasks"},
     {"tokenization", "tokenizer_training", "metrics", "data", "loss", "baselines", "figures", "backbone"}
     | {"augmentation", "image_processing", "image_rows", "adapter_merging"}
-    | {"translation_baselines", "generation", "languages", "pair_tokenization", "token_cache", "token_loss"}
+    | {
+        "translation_baselines",
+        "generation",
+        "languages",
+        "pair_encoding",
+        "pair_tokenization",
+        "token_cache",
+        "token_loss",
+    }
     | {"adapter_layers", "answers", "collation", "dealing", "input_rows", "streaming", "truncation", "windows"},
     {"arguments", "huge_pages", "models", "untrusted_folder", "vector_file"},
     {"process_group", "run_lock"},

@@ -42,9 +42,9 @@ def test_without_bitsandbytes_its_extra_is_named(monkeypatch):
         check_quantization(arguments, "bert")
 
 
-def test_a_model_of_ours_has_nothing_to_round():
+def test_a_model_of_ours_is_not_rounded():
     arguments = parse_arguments(["--model_name_or_path", "some/model", "--use_peft", "--load_in_4bit"])
-    with pytest.raises(UserError, match="no linear layers"):
+    with pytest.raises(UserError, match="are not rounded"):
         check_quantization(arguments, "hf_kit_lstm")
 
 

@@ -71,6 +71,8 @@ def architecture(facts: Facts) -> str:
         return "a bidirectional LSTM" if facts.config.get("bidirectional") else "an LSTM"
     if kind == "hf_kit_lstm_seq2seq":
         return "an LSTM encoder-decoder with attention"
+    if kind == "hf_kit_bi_encoder":
+        return f"a bi-encoder ({facts.config['text_config'].get('model_type')})"
     name = (facts.config.get("architectures") or ["model"])[0]
     if facts.translates:
         name = WRITER.sub(" model", name)

@@ -81,6 +81,18 @@ class Task(ABC):
         self.arguments = arguments
         self.label_smoothing = label_smoothing
 
+    @classmethod
+    def arranged(cls, arguments: Any, model_arguments: Any, config: PreTrainedConfig) -> PreTrainedConfig:
+        """The configuration of the model that is trained, from that of the checkpoint or the fresh type: mostly that.
+
+        Args:
+            arguments: the task's own flags.
+
+        Raises:
+            UserError: the flags ask for something that cannot be made of this model.
+        """
+        return config
+
     def check_model(self, model_arguments: Any, config: PreTrainedConfig, *, fresh: bool) -> None:
         """Hold the task's flags against the model, before any data is loaded.
 

@@ -16,7 +16,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from hf_kit import tokenization, truncation
+from hf_kit import console, pair_encoding, tokenization, truncation
 from hf_kit.answers import MULTI, SINGLE
 from hf_kit.arguments import ModelArguments
 from hf_kit.backbone import fit_config_to_tokenizer
@@ -42,6 +42,8 @@ from hf_kit.data.streamed_rows import StreamedRows, scan
 from hf_kit.data.text_keys import text_keys
 from hf_kit.errors import UserError
 from hf_kit.models import own_model_types
+from hf_kit.models.bi_encoder import BiEncoderConfig
+from hf_kit.pair_encoding import APART, TOGETHER, bi_encoder_config, embeds_single_texts
 from hf_kit.process_group import from_main_process
 from hf_kit.streaming import TokenizedStream
 from hf_kit.tasks.classification import Classification, labels_of, parse_class_weights
@@ -60,6 +62,14 @@ class TextClassificationArguments:
     text_column: str | None = field(default=None, metadata={"help": "The column of texts; unset: found by its name."})
     text_pair_column: str | None = field(default=None, metadata={"help": "The column of second texts, for pairs."})
     label_column: str | None = field(default=None, metadata={"help": "The column of labels."})
+    pair_encoding: str = field(
+        default=TOGETHER,
+        metadata={
+            "help": "How the texts of a pair are read: together, each in sight of the other; or apart, each by itself, "
+            "and then compared (a bi-encoder): for checkpoints that embed sentences, and how alike two texts are.",
+            "choices": [TOGETHER, APART],
+        },
+    )
     problem_type: str | None = field(
         default=None,
         metadata={
@@ -110,6 +120,19 @@ class TextClassification(Classification):
         known = getattr(self, "columns", None)
         return f'{super().example_input} --text_pair "another"' if known and known.text_pair else super().example_input
 
+    @classmethod
+    def arranged(
+        cls, arguments: TextClassificationArguments, model_arguments: ModelArguments, config: PreTrainedConfig
+    ) -> PreTrainedConfig:
+        if arguments.pair_encoding == TOGETHER or config.model_type == BiEncoderConfig.model_type:
+            return config
+        if model_arguments.model_name_or_path is None:
+            raise UserError(
+                f"{pair_encoding.FLAG} with --model_type {model_arguments.model_type}: a fresh model's embeddings say "
+                "nothing yet; give a checkpoint (--model_name_or_path), or leave it out"
+            )
+        return bi_encoder_config(model_arguments, config, tokenization.given_tokenizer(model_arguments))
+
     def check_model(self, model_arguments: ModelArguments, config: PreTrainedConfig, *, fresh: bool) -> None:
         if model_arguments.tokenizer_name or not fresh:
             tokenizer = tokenization.given_tokenizer(model_arguments)
@@ -137,6 +160,11 @@ class TextClassification(Classification):
             raise UserError("the model reads pairs of texts; name the second column with --text_pair_column")
         single = known.text and not known.text_pair
         self.columns = TextColumns(found.text, None if single else found.text_pair, found.label)
+        if not known.text and flags.pair_encoding == APART and not self.columns.text_pair:
+            raise UserError(
+                f"{pair_encoding.FLAG}: the rows hold no second text (columns: {', '.join(rows.column_names)}); name "
+                "it with --text_pair_column, or leave --pair_encoding out"
+            )
 
     def scan_stream(self, train: RowStream, buffer_size: int) -> StreamedRows:
         scanned = scan(train, self.columns)
@@ -172,10 +200,11 @@ class TextClassification(Classification):
     ) -> PreTrainedTokenizerBase:
         if model_arguments.tokenizer_name or not fresh:
             tokenizer = tokenization.given_tokenizer(model_arguments)
+            self._tell_of_reading_apart(model_arguments, config)
         else:
             tokenizer = from_main_process(lambda: self._train_tokenizer(model_arguments, config, train))
         fit_config_to_tokenizer(config, tokenizer, fresh=fresh)
-        if getattr(config, "type_vocab_size", 2) < 2:
+        if getattr(config.get_text_config(), "type_vocab_size", 2) < 2:
             # RoBERTa's kind knows one type only; the second text's 1 would index past its embedding.
             tokenizer.model_input_names = [n for n in tokenizer.model_input_names if n != "token_type_ids"]
         most = tokenization.effective_max_length(tokenizer, config, self.arguments.max_length)
@@ -186,6 +215,14 @@ class TextClassification(Classification):
         tokenizer.truncation_side = truncation.saved_side(self.truncation_side)
         tokenizer.init_kwargs["truncation_side"] = tokenizer.truncation_side  # else saving leaves it out
         return tokenizer
+
+    def _tell_of_reading_apart(self, model_arguments: ModelArguments, config: PreTrainedConfig) -> None:
+        numbers = self.mapping.problem_type == "regression" and self.columns.text_pair
+        if numbers and config.model_type != BiEncoderConfig.model_type and embeds_single_texts(model_arguments):
+            console.say(
+                f"{model_arguments.model_name_or_path} embeds single texts (sentence-transformers). Where the numbers "
+                f"say how alike two texts are, {pair_encoding.FLAG} starts from what it knows"
+            )
 
     def _train_tokenizer(
         self, model_arguments: ModelArguments, config: PreTrainedConfig, train: Dataset | StreamedRows
