@@ -6,9 +6,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("HF_KIT_TEST_DEVICES", "")
 
+import atexit
 import contextlib
 import io
 import json
+import shutil
 import tempfile
 
 # Before `datasets` is imported: it reads its cache folder once.
@@ -18,6 +20,7 @@ import pytest
 import torch
 from tiny import FAMILIES, reviews, write_csv
 
+atexit.register(shutil.rmtree, os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
 torch.set_num_threads(1)
 
 
