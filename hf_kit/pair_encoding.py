@@ -5,6 +5,7 @@ pair. Reading the two together, as a pair is read otherwise, uses none of that.
 """
 
 import json
+import math
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ TOGETHER, APART = "together", "apart"
 FLAG = "--pair_encoding apart"
 # Pairs whose cosines say where the outputs start.
 PAIRS = 128
+LEAST_CORRELATION = 0.5
 BATCH = 16
 
 
@@ -90,8 +92,8 @@ def start_from_cosines(
 ) -> None:
     """Let the numbers of a fresh head lie where those of the training rows do.
 
-    The cosines of some training pairs are mapped to the mean and standard deviation of their numbers, upside down
-    where more means less alike. Steps of the encoder's size would hardly move these two numbers.
+    Its two weights are fitted to the cosines of some training pairs, upside down where more means less alike. Steps of
+    the encoder's size would hardly move them, and a wrong line spoils embeddings that were good: the encoder follows it.
 
     Args:
         rows: tokenized, with `labels`.
@@ -114,11 +116,16 @@ def start_from_cosines(
 
 
 def _line(cosines: Tensor, numbers: Tensor) -> tuple[float, float]:
-    """Slope and start of the line that gives `cosines` `[n]` the mean and the spread of `numbers` `[n]`."""
-    if len(cosines) < 2 or not cosines.std() > 0:
+    """Slope and start of the line through `numbers` `[n]` over `cosines` `[n]`: that of least squares.
+
+    Where the two have little to do with each other yet, it would be so flat that no cosine could reach the outer
+    numbers: it is as steep as if they correlated by `LEAST_CORRELATION`.
+    """
+    spread = cosines.std()
+    if len(cosines) < 2 or not spread > 0:
         return 1.0, float(numbers.mean() - cosines.mean())
-    along = ((cosines - cosines.mean()) * (numbers - numbers.mean())).sum()
-    slope = float(numbers.std() / cosines.std()) * (-1 if along < 0 else 1)
+    along = float(torch.corrcoef(torch.stack([cosines, numbers]))[0, 1].nan_to_num())
+    slope = float(numbers.std() / spread) * math.copysign(max(abs(along), LEAST_CORRELATION), along)
     return slope, float(numbers.mean() - slope * cosines.mean())
 
 

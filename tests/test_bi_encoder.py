@@ -21,7 +21,7 @@ from transformers import (
 from hf_kit.cli import main
 from hf_kit.models.bi_encoder import BiEncoderConfig, BiEncoderForSequenceClassification
 from hf_kit.models.bi_encoder.modeling_bi_encoder import split_pairs
-from hf_kit.pair_encoding import start_from_cosines
+from hf_kit.pair_encoding import _line, start_from_cosines
 from hf_kit.tokenizer_training import train_tokenizer
 
 FIRST = ["a lovely film", "the rude waiter and the cold room on the very slow box", "happy"]
@@ -172,6 +172,20 @@ def test_a_fresh_head_starts_at_the_numbers_of_the_training_rows(direction):
     assert model.classifier.weight.item() == pytest.approx(direction * 300, rel=1e-5)
     assert model.classifier.bias.item() == pytest.approx(2000, rel=1e-5)
     assert model.training
+
+
+def test_the_line_is_that_of_least_squares_and_never_nearly_flat():
+    torch.manual_seed(0)
+    cosines = torch.rand(200).double()
+    for noise, least in ((0.3, 0.0), (30.0, 0.5)):
+        numbers = 3 * cosines + noise * torch.randn(200).double()
+        slope, start = _line(cosines, numbers)
+        along = float(torch.corrcoef(torch.stack([cosines, numbers]))[0, 1])
+        assert (abs(along) < 0.5) == (least > 0)
+        assert abs(slope) == pytest.approx(max(abs(along), least) * float(numbers.std() / cosines.std()))
+        assert start == pytest.approx(float((numbers - slope * cosines).mean()))
+    assert _line(torch.ones(3), torch.tensor([1.0, 2.0, 3.0])) == (1.0, 1.0)
+    assert _line(cosines, torch.ones(200).double())[0] == 0
 
 
 @pytest.fixture
