@@ -93,7 +93,7 @@ def start_from_cosines(
     """Let the numbers of a fresh head lie where those of the training rows do.
 
     Its two weights are fitted to the cosines of some training pairs, upside down where more means less alike. Steps of
-    the encoder's size would hardly move them, and a wrong line spoils embeddings that were good: the encoder follows it.
+    the size that an encoder takes would hardly move them, and it would follow a wrong line.
 
     Args:
         rows: tokenized, with `labels`.
