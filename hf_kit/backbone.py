@@ -108,13 +108,14 @@ def _known_fields(config_class: type[PreTrainedConfig]) -> set[str]:
 
 
 def _apply_overrides(config: PreTrainedConfig, overrides: dict[str, Any]) -> None:
-    known = _known_fields(type(config))
+    inner = config.get_text_config()
+    known, below = _known_fields(type(config)), _known_fields(type(inner))
     for name, value in overrides.items():
-        if name not in known:
-            hint = nearest(name, known)
+        if name not in known | below:
+            hint = nearest(name, known | below)
             raise UserError(f"--config_overrides: {config.model_type} has no field `{name}`{hint}")
         try:
-            setattr(config, name, value)
+            setattr(config if name in known else inner, name, value)
         except Exception as reason:  # huggingface_hub's strict dataclasses have exceptions of their own
             raise UserError(f"--config_overrides: {name} = {value!r}: {' '.join(str(reason).split())}") from None
 

@@ -9,7 +9,7 @@ from transformers import PreTrainedConfig
 from hf_kit import backbone, console, lora, word_vectors
 from hf_kit.arguments import Arguments
 from hf_kit.exact_head import compute_numbers_exactly
-from hf_kit.pair_encoding import start_from_cosines
+from hf_kit.pair_encoding import start_at_cosines
 from hf_kit.precision import DTYPES
 from hf_kit.quantization import quantization_config
 from hf_kit.sharding import in_one_piece
@@ -46,7 +46,7 @@ def build_model(arguments: Arguments, task: Task, config: PreTrainedConfig, proc
     if arguments.model.word_vectors and rows is not None:
         word_vectors.fill_embedding(base.model, processor, VectorFile(arguments.model.word_vectors), rows)
     if "classifier" in base.new_modules and rows is not None:
-        start_from_cosines(base.model, rows, processor)
+        start_at_cosines(base.model, rows, processor, task.output_range())
     head = backbone.head_modules(base.model)
     compute_numbers_exactly(base.model)
     model = lora.add_lora(base, arguments.lora, task.peft_task_type) if arguments.lora.use_peft else base.model

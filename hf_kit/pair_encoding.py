@@ -5,28 +5,32 @@ pair. Reading the two together, as a pair is read otherwise, uses none of that.
 """
 
 import json
-import math
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 from datasets import Dataset
-from torch import Tensor
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import cached_file
 
 from hf_kit import console
 from hf_kit.arguments import ModelArguments
+from hf_kit.backbone import resolve_checkpoint
 from hf_kit.collation import PadRows
 from hf_kit.errors import UserError
 from hf_kit.models import own_model_types
 from hf_kit.models.bi_encoder import BiEncoderConfig
+from hf_kit.models.bi_encoder.modeling_bi_encoder import split_pairs
 from hf_kit.streaming import TokenizedStream
 
 TOGETHER, APART = "together", "apart"
 FLAG = "--pair_encoding apart"
-# Pairs whose cosines say where the outputs start.
+# How sentence-transformers calls what a bi-encoder can do.
+POOLINGS = {"mean": "mean", "mean_tokens": "mean", "cls": "first", "cls_token": "first"}
+# Pairs whose cosines say whether more means more alike.
 PAIRS = 128
-LEAST_CORRELATION = 0.5
 BATCH = 16
 
 
@@ -41,66 +45,119 @@ def bi_encoder_config(
     what = arguments.model_name_or_path
     if config.is_encoder_decoder or config.model_type in own_model_types():
         raise UserError(f"{FLAG}: {what} is a {config.model_type}, no encoder that embeds a text; leave it out")
-    if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None:
-        raise UserError(
-            f"{FLAG}: the tokenizer of {what} puts no frame around a text (no cls_token or sep_token), so that the "
-            "texts of a pair cannot be told apart; take an encoder of BERT's kind, or leave it out"
-        )
-    return BiEncoderConfig(
+    around = BiEncoderConfig(
         text_config=config,
         pooling=_pooling(arguments),
-        pad_token_id=tokenizer.pad_token_id,
-        cls_token_id=tokenizer.cls_token_id,
-        sep_token_id=tokenizer.sep_token_id,
+        pad_token_id=tokenizer.pad_token_id or 0,
+        cls_token_id=-1 if tokenizer.cls_token_id is None else tokenizer.cls_token_id,
+        sep_token_id=-1 if tokenizer.sep_token_id is None else tokenizer.sep_token_id,
         doubled_separator=tokenizer.num_special_tokens_to_add(pair=True) > 3,
     )
+    if not _takes_pairs_apart(around, tokenizer):
+        raise UserError(
+            f"{FLAG}: the tokenizer of {what} frames a pair in a way that its texts cannot be taken apart again (it "
+            "needs a first token and separators, as BERT and RoBERTa have them); leave it out"
+        )
+    # Where on this machine it came from is nothing that a model should tell.
+    around.text_config.name_or_path = ""
+    means = {"mean": "the mean over its tokens", "first": "its first token's state"}[around.pooling]
+    console.say(f"Each text of a pair is read by itself; its embedding is {means}")
+    return around
+
+
+def _takes_pairs_apart(config: BiEncoderConfig, tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer's pair gives the two texts as it frames each of them alone."""
+    texts = ["one", "two and three"]
+    pair = tokenizer(*texts, return_tensors="pt")
+    alone = [tokenizer(text)["input_ids"] for text in texts]
+    for types in (pair.get("token_type_ids"), None):
+        try:
+            ids, kept = split_pairs(pair["input_ids"], pair["attention_mask"].bool(), types, config)
+        except ValueError:  # it finds no second text
+            return False
+        if [row[own].tolist() for row, own in zip(ids, kept, strict=True)] != alone:
+            return False
+    return True
 
 
 def _pooling(arguments: ModelArguments) -> str:
-    """How the checkpoint's own embeddings are made, where it says so."""
-    file = _beside(arguments, "1_Pooling/config.json")
+    """How the checkpoint's own embeddings are made, where it says so.
+
+    Raises:
+        UserError: in a way that a bi-encoder does not know.
+    """
+    file, seen = _beside(arguments, "1_Pooling/config.json")
     if file is None:
+        if not seen:
+            console.warn(
+                f"{arguments.model_name_or_path}: whether it says how it pools cannot be seen (1_Pooling/config.json "
+                "is not in the cache, and the Hub cannot be reached); a text's embedding is the mean over its tokens"
+            )
         return "mean"
     try:
-        with open(file, encoding="utf-8") as lines:
-            return "first" if json.load(lines)["pooling_mode_cls_token"] else "mean"
-    except (ValueError, KeyError, TypeError):
-        console.warn(f"{file} cannot be read: a text's embedding is the mean over its tokens")
-        return "mean"
+        said = json.loads(file.read_text(encoding="utf-8"))
+        modes = {name.removeprefix("pooling_mode_") for name, value in said.items() if value is True}
+        named = said.get("pooling_mode", [])  # of sentence-transformers 6; before, a truth for every mode
+        modes |= {named} if isinstance(named, str) else set(named)
+    except (ValueError, TypeError, AttributeError) as reason:
+        raise UserError(f"{FLAG}: {file} is damaged ({reason}); fetch it again") from None
+    poolings = {POOLINGS[mode] for mode in modes if mode in POOLINGS}
+    others = modes - set(POOLINGS) - {"include_prompt"}
+    if len(poolings) != 1 or others:
+        raise UserError(
+            f"{FLAG}: {arguments.model_name_or_path} pools by {' and '.join(sorted(modes)) or 'nothing'}, and a "
+            "bi-encoder by the mean or by the first token; take another checkpoint, or leave it out"
+        )
+    return poolings.pop()
 
 
 def embeds_single_texts(arguments: ModelArguments) -> bool:
-    """Whether the checkpoint is one of sentence-transformers."""
-    return arguments.model_name_or_path is not None and _beside(arguments, "modules.json") is not None
+    """Whether the checkpoint is one of sentence-transformers, as far as can be seen."""
+    return arguments.model_name_or_path is not None and _beside(arguments, "modules.json")[0] is not None
 
 
-def _beside(arguments: ModelArguments, name: str) -> str | None:
-    """The path of a file that sentence-transformers writes beside a checkpoint; None where there is none to be had."""
-    return cached_file(
-        arguments.model_name_or_path,
-        name,
-        revision=arguments.model_revision,
-        _raise_exceptions_for_gated_repo=False,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
+def _beside(arguments: ModelArguments, name: str) -> tuple[Path | None, bool]:
+    """A file that sentence-transformers writes beside a checkpoint, or None; and whether its absence is known."""
+    checkpoint = resolve_checkpoint(arguments.model_name_or_path)
+    if Path(checkpoint).is_dir():
+        path = Path(checkpoint) / name
+        return (path if path.is_file() else None), True
+    try:
+        return Path(hf_hub_download(checkpoint, name, revision=arguments.model_revision)), True
+    except LocalEntryNotFoundError:  # also an EntryNotFoundError
+        return None, False
+    except EntryNotFoundError:
+        return None, True
+    except Exception:  # of many kinds: the network's, the disk's
+        return None, False
 
 
 @torch.no_grad()
-def start_from_cosines(
-    model: PreTrainedModel, rows: Dataset | TokenizedStream, tokenizer: PreTrainedTokenizerBase
+def start_at_cosines(
+    model: PreTrainedModel,
+    rows: Dataset | TokenizedStream,
+    tokenizer: PreTrainedTokenizerBase,
+    numbers: tuple[float, float],
 ) -> None:
-    """Let the numbers of a fresh head lie where those of the training rows do.
+    """Let the cosines from 0 to 1 mean the numbers from the least to the largest: the target that Reimers and Gurevych
+    train on, in a fresh head's own weights. Where more means less alike, the other way round.
 
-    Its two weights are fitted to the cosines of some training pairs, upside down where more means less alike. Steps of
-    the size that an encoder takes would hardly move them, and it would follow a wrong line.
+    Steps of the size that an encoder takes would hardly move these weights, and the encoder would follow wrong ones.
 
     Args:
-        rows: tokenized, with `labels`.
+        rows: tokenized, with `labels`; some of them say which way round.
+        numbers: the least and the largest of all training rows.
     """
     if not hasattr(model, "cosine") or model.config.problem_type != "regression":
         return
-    collate = PadRows(tokenizer)
+    least, most = numbers
+    if _fall_as_texts_grow_alike(model, rows, PadRows(tokenizer)):
+        least, most = most, least
+    model.classifier.weight.fill_(most - least)
+    model.classifier.bias.fill_(least)
+
+
+def _fall_as_texts_grow_alike(model: PreTrainedModel, rows: Dataset | TokenizedStream, collate: PadRows) -> bool:
     cosines, numbers = [], []
     training = model.training
     model.eval()
@@ -110,31 +167,21 @@ def start_from_cosines(
         cosines.append(model.cosine(**inputs))
         numbers.append(batch["labels"])
     model.train(training)
-    slope, start = _line(torch.cat(cosines).double(), torch.cat(numbers).double())
-    model.classifier.weight.fill_(slope)
-    model.classifier.bias.fill_(start)
-
-
-def _line(cosines: Tensor, numbers: Tensor) -> tuple[float, float]:
-    """Slope and start of the line through `numbers` `[n]` over `cosines` `[n]`: that of least squares.
-
-    Where the two have little to do with each other yet, it would be so flat that no cosine could reach the outer
-    numbers: it is as steep as if they correlated by `LEAST_CORRELATION`.
-    """
-    spread = cosines.std()
-    if len(cosines) < 2 or not spread > 0:
-        return 1.0, float(numbers.mean() - cosines.mean())
-    along = float(torch.corrcoef(torch.stack([cosines, numbers]))[0, 1].nan_to_num())
-    slope = float(numbers.std() / spread) * math.copysign(max(abs(along), LEAST_CORRELATION), along)
-    return slope, float(numbers.mean() - slope * cosines.mean())
+    together = torch.stack([torch.cat(cosines), torch.cat(numbers)])  # [2, n]
+    away = together - together.mean(1, keepdim=True)
+    return bool((away[0] * away[1]).sum() < 0)
 
 
 def _batches(rows: Dataset | TokenizedStream) -> list[list[dict]]:
-    """At most `PAIRS` rows: of a data set from everywhere, of a stream the first."""
+    """At most `PAIRS` rows from everywhere, of a stream from its first rows (`buffer_size`)."""
     if isinstance(rows, TokenizedStream):
-        table = next(rows.first_tables()).slice(0, PAIRS).drop_columns("whole")
+        table = pa.concat_tables(table.drop_columns("whole") for table in rows.first_tables())
+        table = table.take(_evenly(len(table)))
     else:
-        places = np.unique(np.linspace(0, len(rows) - 1, min(PAIRS, len(rows))).astype(int))
-        table = rows.select(places).with_format("arrow")[:]
+        table = rows.select(_evenly(len(rows))).with_format("arrow")[:]
     some = [{name: np.asarray(value) for name, value in row.items()} for row in table.to_pylist()]
     return [some[start : start + BATCH] for start in range(0, len(some), BATCH)]
+
+
+def _evenly(rows: int) -> np.ndarray:
+    return np.unique(np.linspace(0, rows - 1, min(PAIRS, rows)).astype(int))

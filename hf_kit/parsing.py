@@ -218,7 +218,7 @@ def parse_arguments(argv: list[str]) -> Arguments:
         raise UserError(f"--{SETTING} {given[SETTING]} starts processes: only on the command line of hf-kit train")
     check_given(given)
     sources = {name: "command line" if name in from_line else "recipe" for name in given}
-    _follow_eval_strategy(given, sources)
+    _follow_strategies(given, sources)
 
     launched = read_launch_environment()
     try:
@@ -254,22 +254,28 @@ def _drop_what_the_line_replaces(recipe: dict[str, Any], line: dict[str, Any]) -
         recipe.pop("output_dir", None)
 
 
-def _follow_eval_strategy(given: dict[str, Any], sources: dict[str, str]) -> None:
-    """The best model can only be kept if saving follows scoring: whoever sets one need not set the other."""
+def _follow_strategies(given: dict[str, Any], sources: dict[str, str]) -> None:
+    """The best model can only be kept if saving and scoring go together: whoever sets one need not set the other."""
 
-    def follow(name: str, value: Any) -> None:
+    def follow(leader: str, name: str, value: Any) -> None:
         if name not in given:
-            given[name], sources[name] = value, "follows eval_strategy"
+            given[name], sources[name] = value, f"follows {leader}"
 
+    if given.get("save_strategy") == "steps":
+        follow("save_strategy", "eval_strategy", "steps")
+        if "save_steps" in given and given["eval_strategy"] == "steps":
+            follow("save_steps", "eval_steps", given["save_steps"])
+    elif given.get("save_strategy") == "no":
+        follow("save_strategy", "load_best_model_at_end", False)
     strategy = given.get("eval_strategy")
     if strategy == "no":
-        follow("load_best_model_at_end", False)
+        follow("eval_strategy", "load_best_model_at_end", False)
     elif strategy:
-        follow("save_strategy", strategy)
+        follow("eval_strategy", "save_strategy", strategy)
     if strategy == "steps":
-        follow("eval_steps", 0.1)  # ten times a run
+        follow("eval_strategy", "eval_steps", 0.1)  # ten times a run
     if "eval_steps" in given:
-        follow("save_steps", given["eval_steps"])
+        follow("eval_steps", "save_steps", given["eval_steps"])
 
 
 def parse_for_run(command: str, part: type, argv: list[str]) -> tuple[str, bool, tuple[Any, Any]]:

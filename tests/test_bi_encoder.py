@@ -5,6 +5,7 @@ import random
 
 import pytest
 import torch
+from datasets import Dataset
 from peft import PeftModel
 from tiny import BAD, FAMILIES, GOOD, PLAIN, reviews, write_csv
 from torch.nn import functional as F
@@ -19,9 +20,10 @@ from transformers import (
 )
 
 from hf_kit.cli import main
+from hf_kit.hub.contents import model_files
 from hf_kit.models.bi_encoder import BiEncoderConfig, BiEncoderForSequenceClassification
 from hf_kit.models.bi_encoder.modeling_bi_encoder import split_pairs
-from hf_kit.pair_encoding import _line, start_from_cosines
+from hf_kit.pair_encoding import start_at_cosines
 from hf_kit.tokenizer_training import train_tokenizer
 
 FIRST = ["a lovely film", "the rude waiter and the cold room on the very slow box", "happy"]
@@ -160,32 +162,16 @@ class Cosines(torch.nn.Module):
         return input_ids[:, 0] / 100
 
 
-@pytest.mark.parametrize("direction", [1, -1])
-def test_a_fresh_head_starts_at_the_numbers_of_the_training_rows(direction):
-    from datasets import Dataset
-
-    ids = list(range(10, 90))
-    numbers = [2000 + direction * 3 * i for i in ids]
-    rows = Dataset.from_dict({"input_ids": [[i, 5] for i in ids], "labels": numbers})
+@pytest.mark.parametrize("direction", [1, -1, 0])
+def test_a_fresh_heads_numbers_go_from_the_least_to_the_largest_either_way_round(direction):
+    rows = Dataset.from_dict(
+        {"input_ids": [[i, 5] for i in range(10, 90)], "labels": [2000.0 + 3 * direction * i for i in range(10, 90)]}
+    )
     model = Cosines()
-    start_from_cosines(model, rows, bert_tokenizer())
-    assert model.classifier.weight.item() == pytest.approx(direction * 300, rel=1e-5)
-    assert model.classifier.bias.item() == pytest.approx(2000, rel=1e-5)
+    start_at_cosines(model, rows, bert_tokenizer(), (1500.0, 2500.0))
+    weight, bias = model.classifier.weight.item(), model.classifier.bias.item()
+    assert (weight, bias) == ((-1000, 2500) if direction < 0 else (1000, 1500))
     assert model.training
-
-
-def test_the_line_is_that_of_least_squares_and_never_nearly_flat():
-    torch.manual_seed(0)
-    cosines = torch.rand(200).double()
-    for noise, least in ((0.3, 0.0), (30.0, 0.5)):
-        numbers = 3 * cosines + noise * torch.randn(200).double()
-        slope, start = _line(cosines, numbers)
-        along = float(torch.corrcoef(torch.stack([cosines, numbers]))[0, 1])
-        assert (abs(along) < 0.5) == (least > 0)
-        assert abs(slope) == pytest.approx(max(abs(along), least) * float(numbers.std() / cosines.std()))
-        assert start == pytest.approx(float((numbers - slope * cosines).mean()))
-    assert _line(torch.ones(3), torch.tensor([1.0, 2.0, 3.0])) == (1.0, 1.0)
-    assert _line(cosines, torch.ones(200).double())[0] == 0
 
 
 @pytest.fixture
@@ -259,22 +245,101 @@ def test_the_encoder_is_the_checkpoints_whatever_head_that_has(checkpoint, capsy
     assert "reads a pair of texts" in capsys.readouterr().err
 
 
-def test_how_sentence_transformers_pooled_is_read_and_its_absence_is_a_mean(checkpoint, capsys):
-    flags = ("--model_name_or_path=words", "--train_file=pairs.csv", "--max_steps=1")
-    assert train(*flags, "--pair_encoding=apart", "--output_dir=plain") == 0
-    assert AutoConfig.from_pretrained("plain").pooling == "mean"
+OLD = {"word_embedding_dimension": 16, "pooling_mode_cls_token": False, "pooling_mode_mean_tokens": False}
+
+
+@pytest.mark.parametrize(
+    "said, pooling",
+    [
+        (OLD | {"pooling_mode_mean_tokens": True, "include_prompt": True}, "mean"),
+        (OLD | {"pooling_mode_cls_token": True}, "first"),
+        ({"embedding_dimension": 16, "pooling_mode": "cls", "include_prompt": True}, "first"),
+        ({"embedding_dimension": 16, "pooling_mode": "mean"}, "mean"),
+        (OLD | {"pooling_mode_max_tokens": True}, "pools by max_tokens"),
+        (
+            OLD | {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True},
+            "pools by cls_token and mean_tokens",
+        ),
+        ({"pooling_mode": "lasttoken"}, "pools by lasttoken"),
+        (OLD, "pools by nothing"),
+        ([], "damaged"),
+    ],
+)
+def test_how_sentence_transformers_pooled_is_read(checkpoint, capsys, said, pooling):
     (checkpoint / "1_Pooling").mkdir()
-    (checkpoint / "1_Pooling/config.json").write_text('{"pooling_mode_cls_token": true}')
-    assert train(*flags, "--pair_encoding=apart", "--output_dir=first") == 0
-    assert AutoConfig.from_pretrained("first").pooling == "first"
-    (checkpoint / "1_Pooling/config.json").write_text("{")
-    assert train(*flags, "--pair_encoding=apart", "--output_dir=broken") == 0
-    assert AutoConfig.from_pretrained("broken").pooling == "mean"
-    capsys.readouterr()
-    # Who reads numbers for pairs together with such a checkpoint is told of the other way.
+    (checkpoint / "1_Pooling/config.json").write_text(json.dumps(said))
+    flags = ("--model_name_or_path=words", "--train_file=pairs.csv", "--max_steps=1", "--pair_encoding=apart")
+    done = train(*flags, "--output_dir=out")
+    if pooling not in ("mean", "first"):
+        assert done == 1 and pooling in capsys.readouterr().err
+        return
+    assert done == 0
+    assert AutoConfig.from_pretrained("out").pooling == pooling
+    assert "the mean over its tokens" in capsys.readouterr().out or pooling == "first"
+
+
+def test_what_the_hub_does_not_show_is_said(checkpoint, capsys, monkeypatch):
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    from hf_kit import pair_encoding
+    from hf_kit.arguments import ModelArguments
+
+    arguments = ModelArguments(model_name_or_path="someone/encoder")
+    for failure, warned in ((LocalEntryNotFoundError("offline"), True), (EntryNotFoundError("404"), False)):
+
+        def refuse(*_, failure=failure, **__):
+            raise failure
+
+        monkeypatch.setattr(pair_encoding, "hf_hub_download", refuse)
+        assert pair_encoding._pooling(arguments) == "mean"
+        assert ("cannot be seen" in capsys.readouterr().err) == warned
+        assert not pair_encoding.embeds_single_texts(arguments)
+
+
+def test_who_reads_numbers_together_with_such_a_checkpoint_is_told_of_the_other_way(checkpoint, capsys, monkeypatch):
     (checkpoint / "modules.json").write_text("[]")
+    monkeypatch.setenv("HOME", str(checkpoint.parent))
+    flags = ("--model_name_or_path=~/words", "--train_file=pairs.csv", "--max_steps=1")
     assert train(*flags, "--output_dir=together") == 0
     assert "--pair_encoding apart" in capsys.readouterr().out
+    assert train(*flags, "--pair_encoding=apart", "--output_dir=apart") == 0
+    assert AutoConfig.from_pretrained("apart").pooling == "mean"
+
+
+def test_a_finished_one_is_published_without_the_paths_of_this_machine(checkpoint, capsys):
+    folder = checkpoint.parent
+    flags = (f"--model_name_or_path={checkpoint}", "--train_file=pairs.csv", "--max_steps=1")
+    assert train(*flags, "--pair_encoding=apart", "--output_dir=out") == 0
+    config = model_files(folder / "out")["config.json"]
+    text = config.decode() if isinstance(config, bytes) else config.read_text()
+    assert str(folder) not in text and "_name_or_path" not in text
+    # It is a checkpoint whose encoder's fields can be set, and which wants pairs.
+    more = ("--model_name_or_path=out", "--max_steps=1", '--config_overrides={"hidden_dropout_prob": 0.25}')
+    assert train(*more, "--train_file=pairs.csv", "--output_dir=again") == 0
+    assert AutoConfig.from_pretrained("again").text_config.hidden_dropout_prob == 0.25
+    write_csv(folder / "reviews.csv", reviews())
+    capsys.readouterr()
+    assert train(*more, "--train_file=reviews.csv", "--output_dir=lone") == 1
+    assert "--text_pair_column" in capsys.readouterr().err
+    assert not (folder / "lone").exists()
+    assert main(["predict", "out", "a film", "--text_pair", ""]) == 0
+
+
+def test_a_head_that_is_made_anew_starts_at_the_cosine(tmp_path):
+    tokenizer = bert_tokenizer()
+    bi_encoder("bert", tokenizer, problem_type="single_label_classification", num_labels=3).save_pretrained("classes")
+    other = {"num_labels": 1, "problem_type": "regression", "ignore_mismatched_sizes": True}
+    model = AutoModelForSequenceClassification.from_pretrained("classes", **other)
+    assert (model.classifier.weight.item(), model.classifier.bias.item()) == (1, 0)
+
+
+def test_a_single_separator_within_a_text_is_no_end_where_two_stand_between_texts():
+    tokenizer = roberta_tokenizer()
+    config = bi_encoder("roberta", tokenizer).config
+    pair = tokenizer(["a </s> film", ""], ["warm </s>", "happy"], padding=True, return_tensors="pt")
+    ids, kept = split_pairs(pair["input_ids"], pair["attention_mask"].bool(), None, config)
+    alone = [tokenizer(text)["input_ids"] for text in ("a </s> film", "", "warm </s>", "happy")]
+    assert [row[own].tolist() for row, own in zip(ids, kept, strict=True)] == alone
 
 
 @pytest.mark.parametrize(
@@ -282,7 +347,7 @@ def test_how_sentence_transformers_pooled_is_read_and_its_absence_is_a_mean(chec
     [
         (("--model_type=bert",), "a fresh model's embeddings"),
         (("--model_name_or_path=words", "--train_file=reviews.csv"), "--text_pair_column"),
-        (("--model_name_or_path=gpt",), "no cls_token or sep_token"),
+        (("--model_name_or_path=gpt",), "frames a pair in a way"),
         (("--model_name_or_path=lstm",), "no encoder that embeds a text"),
         (("--model_name_or_path=words", "--pair_encoding=appart"), "apart"),
     ],

@@ -72,7 +72,8 @@ def architecture(facts: Facts) -> str:
     if kind == "hf_kit_lstm_seq2seq":
         return "an LSTM encoder-decoder with attention"
     if kind == "hf_kit_bi_encoder":
-        return f"a bi-encoder ({facts.config['text_config'].get('model_type')})"
+        pooled = "mean over its tokens" if facts.config.get("pooling") == "mean" else "first token's state"
+        return f"a bi-encoder ({facts.config['text_config'].get('model_type')}; a text's embedding is the {pooled})"
     name = (facts.config.get("architectures") or ["model"])[0]
     if facts.translates:
         name = WRITER.sub(" model", name)

@@ -147,10 +147,19 @@ def _without_paths(files: Files) -> Files:
         if name.endswith("config.json"):
             text = content if isinstance(content, bytes) else content.read_bytes()
             value = json.loads(text)
-            kept = {key: v for key, v in value.items() if key not in OF_THIS_MACHINE}
+            kept = _elsewhere(value)
             if kept != value:
                 out[name] = _json(kept)
     return out
+
+
+def _elsewhere(value: Any) -> Any:
+    """JSON without the entries of this machine, at any depth: a model may hold another's configuration."""
+    if isinstance(value, list):
+        return [_elsewhere(each) for each in value]
+    if isinstance(value, dict):
+        return {key: _elsewhere(each) for key, each in value.items() if key not in OF_THIS_MACHINE}
+    return value
 
 
 def _json(value: Any) -> bytes:

@@ -64,6 +64,7 @@ class Classification(Task):
     skewed = False
     _loss: ClassificationLoss
     _bias: list[float] | None = None
+    _range: tuple[float, float] = (0.0, 1.0)
 
     @abstractmethod
     def find_columns(self, rows: Dataset | RowStream) -> None:
@@ -143,6 +144,8 @@ class Classification(Task):
         problem, labels = self.mapping.problem_type, labels_of(train)
         self._loss = ClassificationLoss(problem, weights, self.label_smoothing, unit_of(problem, labels))
         self._bias = base_rates(problem, labels, weights)
+        if problem == "regression":
+            self._range = float(labels.min()), float(labels.max())
         if isinstance(train, StreamedRows) and len(train) > train.buffer_size:
             notes.append(
                 f"train: the baselines learn from {train.buffer_size:,} of the {len(train):,} rows, drawn evenly "
@@ -210,6 +213,9 @@ class Classification(Task):
 
     def output_unit(self) -> float:
         return self._loss.unit
+
+    def output_range(self) -> tuple[float, float]:
+        return self._range
 
     def read_decision(self, config: PreTrainedConfig) -> None:
         if config.num_labels != self.mapping.num_labels:

@@ -153,6 +153,10 @@ class Task(ABC):
         """How far from there the wanted outputs usually lie."""
         return 1.0
 
+    def output_range(self) -> tuple[float, float]:
+        """The least and the largest of the wanted outputs, where they are numbers."""
+        return 0.0, 1.0
+
     @abstractmethod
     def load_processor(
         self, model_arguments: Any, config: PreTrainedConfig, train: Dataset | StreamedRows, *, fresh: bool

@@ -113,6 +113,7 @@ class TextClassification(Classification):
     columns: TextColumns
     max_length: int
     truncation_side: str
+    _reads_apart = False
 
     @property
     def example_input(self) -> str:
@@ -134,6 +135,7 @@ class TextClassification(Classification):
         return bi_encoder_config(model_arguments, config, tokenization.given_tokenizer(model_arguments))
 
     def check_model(self, model_arguments: ModelArguments, config: PreTrainedConfig, *, fresh: bool) -> None:
+        self._reads_apart = config.model_type == BiEncoderConfig.model_type
         if model_arguments.tokenizer_name or not fresh:
             tokenizer = tokenization.given_tokenizer(model_arguments)
             if not fresh and tokenizer.vocab_size > config.get_text_config().vocab_size:
@@ -160,10 +162,10 @@ class TextClassification(Classification):
             raise UserError("the model reads pairs of texts; name the second column with --text_pair_column")
         single = known.text and not known.text_pair
         self.columns = TextColumns(found.text, None if single else found.text_pair, found.label)
-        if not known.text and flags.pair_encoding == APART and not self.columns.text_pair:
+        if self._reads_apart and not self.columns.text_pair:
             raise UserError(
-                f"{pair_encoding.FLAG}: the rows hold no second text (columns: {', '.join(rows.column_names)}); name "
-                "it with --text_pair_column, or leave --pair_encoding out"
+                f"the model reads the texts of a pair apart, and the rows hold no second text (columns: "
+                f"{', '.join(rows.column_names)}); name it with --text_pair_column, or take another model"
             )
 
     def scan_stream(self, train: RowStream, buffer_size: int) -> StreamedRows:
@@ -200,7 +202,7 @@ class TextClassification(Classification):
     ) -> PreTrainedTokenizerBase:
         if model_arguments.tokenizer_name or not fresh:
             tokenizer = tokenization.given_tokenizer(model_arguments)
-            self._tell_of_reading_apart(model_arguments, config)
+            self._tell_of_reading_apart(model_arguments)
         else:
             tokenizer = from_main_process(lambda: self._train_tokenizer(model_arguments, config, train))
         fit_config_to_tokenizer(config, tokenizer, fresh=fresh)
@@ -216,9 +218,9 @@ class TextClassification(Classification):
         tokenizer.init_kwargs["truncation_side"] = tokenizer.truncation_side  # else saving leaves it out
         return tokenizer
 
-    def _tell_of_reading_apart(self, model_arguments: ModelArguments, config: PreTrainedConfig) -> None:
+    def _tell_of_reading_apart(self, model_arguments: ModelArguments) -> None:
         numbers = self.mapping.problem_type == "regression" and self.columns.text_pair
-        if numbers and config.model_type != BiEncoderConfig.model_type and embeds_single_texts(model_arguments):
+        if numbers and not self._reads_apart and embeds_single_texts(model_arguments):
             console.say(
                 f"{model_arguments.model_name_or_path} embeds single texts (sentence-transformers). Where the numbers "
                 f"say how alike two texts are, {pair_encoding.FLAG} starts from what it knows"
@@ -324,7 +326,7 @@ class TextClassification(Classification):
         return PadRows(processor, multiple=8 if torch.cuda.is_available() else 1)
 
     def inputs_of(self, word: str, pair: str | None = None) -> Iterator[str | tuple[str, str]]:
-        yield (word, pair) if pair else word
+        yield word if pair is None else (word, pair)
 
     def input_row(self, item: str | tuple[str, str] | dict[str, str]) -> dict[str, str]:
         row = item

@@ -40,11 +40,13 @@ def split_pairs(
     second = torch.zeros_like(valid) if token_type_ids is None else (token_type_ids == 1) & valid
     first = valid & ~second
     if not second.any():
-        separator = (input_ids == config.sep_token_id) & valid
-        before = separator.cumsum(1) - separator.int()  # separators to the left of a token
+        between = (input_ids == config.sep_token_id) & valid
+        if config.doubled_separator:  # the first of two; a text may hold a single one
+            between &= nn.functional.pad(between[:, 1:], (0, 1))
+        before = between.cumsum(1) - between.int()  # such places to the left of a token
         first, second = valid & (before == 0), valid & (before > 0)
         if config.doubled_separator:
-            second &= ~(separator & (before == 1))
+            second &= ~nn.functional.pad((between & (before == 0))[:, :-1], (1, 0))
     lengths = torch.cat([first.sum(1), second.sum(1) + 1])  # [2b], of the second with the frame it lacks
     if len(input_ids) and int(lengths[len(input_ids) :].min()) < 2:
         raise ValueError("a bi-encoder reads pairs of texts: give a second text (`text_pair`) in every row")
@@ -75,8 +77,9 @@ class Similarity(nn.Module):
 class BiEncoderForSequenceClassification(PreTrainedModel):
     """The inputs are those of any other model of pairs, so that tokenizers and pipelines are used as ever.
 
-    A text's embedding does not depend on the other text: those of a million texts can be kept and compared. Of a
-    checkpoint whose embeddings are good already, training needs only adjust them.
+    A text's embedding does not depend on the other text: those of a million texts can be kept and compared. (A pair
+    that is longer than the tokenizer's `model_max_length` is cut as a pair.) Of a checkpoint whose embeddings are good
+    already, training needs only adjust them.
     """
 
     config_class = BiEncoderConfig
@@ -102,7 +105,10 @@ class BiEncoderForSequenceClassification(PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        if module is self.classifier and isinstance(module, nn.Linear):
+        if isinstance(module, Similarity):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+        elif module is self.classifier:
             init.normal_(module.weight, std=getattr(self.config.text_config, "initializer_range", 0.02))
             init.zeros_(module.bias)
 
