@@ -70,6 +70,20 @@ def test_data_on_the_line_replace_the_recipes_data_and_folder():
     assert parse_arguments([path, "--report_to", "tensorboard"]).training.output_dir == "runs/mine"
 
 
+def test_scoring_follows_saving():
+    def parsed(*flags: str):
+        return parse_arguments([recipe(), *flags]).training
+
+    training = parsed("--save_strategy=steps", "--save_steps=500")
+    assert (training.eval_strategy, training.eval_steps, training.save_steps) == ("steps", 500, 500)
+    training = parsed("--save_strategy=steps")
+    assert (training.eval_strategy, training.eval_steps, training.save_steps) == ("steps", 0.1, 0.1)
+    training = parsed("--save_strategy=steps", "--save_steps=10", "--eval_strategy=steps", "--eval_steps=5")
+    assert (training.eval_steps, training.save_steps) == (5, 10)
+    assert not parsed("--save_strategy=no").load_best_model_at_end
+    assert parsed("--save_strategy=epoch").load_best_model_at_end
+
+
 def test_saving_follows_scoring():
     arguments = parse_arguments([recipe(), "--eval_strategy", "steps", "--eval_steps", "7"])
     assert (arguments.training.save_strategy, arguments.training.save_steps) == ("steps", 7)
