@@ -80,12 +80,66 @@ def _with_dropout(
     query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, dropout: float, scaling: float | None
 ) -> Tensor:
     """[b, q, n, d], not contiguous."""
-    scores = _scaled(query, scaling) @ key.transpose(-1, -2)  # [b, n, q, k]
-    if attention_mask is not None:
-        scores = scores + _added(attention_mask, scores.dtype)
-    weights = scores.softmax(-1)
-    weights = weights * keep_mask(weights, dropout)
-    return (weights.to(value.dtype) @ value).transpose(1, 2)
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else value.dtype
+    query, key, value = (x.to(dtype) for x in (query, key, value))
+    added = None if attention_mask is None else _added(attention_mask, dtype)
+    return _Attention.apply(query, key, value, added, dropout, scaling).transpose(1, 2)
+
+
+class _Attention(torch.autograd.Function):
+    """Attention with dropout as one step, [b, n, q, d], which keeps two numbers a score: weight and mask."""
+
+    @staticmethod
+    def forward(ctx, query, key, value, added, p, scaling):
+        ctx.scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+        ctx.shape_of_added = None if added is None else added.shape
+        query, key, value = (x.contiguous() for x in (query, key, value))
+        scores = (query * ctx.scaling) @ key.transpose(-1, -2)  # [b, n, q, k]
+        if added is not None:
+            scores += added
+        weights = _softmax(scores)
+        kept = keep_mask(weights, p)
+        ctx.save_for_backward(query, key, value, weights, kept)
+        return (weights * kept) @ value
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        query, key, value, weights, kept = ctx.saved_tensors
+        grad = grad.contiguous()  # [b, n, q, d]
+        of_value = (weights * kept).transpose(-1, -2) @ grad
+        of_scores = _softmax_backward((grad @ value.transpose(-1, -2)).mul_(kept), weights)
+        of_query = (of_scores @ key).mul_(ctx.scaling)
+        of_key = (of_scores.transpose(-1, -2) @ query).mul_(ctx.scaling)
+        of_added = of_scores.sum_to_size(ctx.shape_of_added) if ctx.needs_input_grad[3] else None
+        return of_query, of_key, of_value, of_added, None, None
+
+
+def _softmax(scores: Tensor) -> Tensor:
+    """In place, by way of float32 where torch's kernel of a 16-bit format is up to 4 times as slow.
+
+    That goes number by number through what is no whole vector of 32.
+    """
+    k = scores.shape[-1]
+    if scores.dtype.itemsize != 2 or not 16 <= k < 128 or k % 32 == 0:
+        return torch.softmax(scores, -1, out=scores)
+    for rows in _in_cache(scores):
+        rows.copy_(rows.softmax(-1, dtype=torch.float32))
+    return scores
+
+
+def _softmax_backward(grad: Tensor, weights: Tensor) -> Tensor:
+    """The gradient of the scores from that of the weights, by way of float32 where that is up to 14 times as fast."""
+    if weights.dtype.itemsize != 2 or not 16 <= weights.shape[-1] < 32:
+        return torch._softmax_backward_data(grad, weights, -1, weights.dtype)
+    for own, made in zip(_in_cache(grad), _in_cache(weights), strict=True):
+        own.copy_(torch._softmax_backward_data(own.float(), made.float(), -1, torch.float32))
+    return grad
+
+
+def _in_cache(scores: Tensor) -> tuple[Tensor, ...]:
+    """[b, n, q, k] as parts [rows, k] that a second-level cache holds in float32."""
+    return scores.flatten(0, -2).split(SCORES // 4 // scores.shape[-1])
 
 
 def _some_rows_at_a_time(

@@ -29,6 +29,26 @@ def test_attention_is_that_of_the_library_where_nothing_happens_to_be_dropped(ki
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("width", [5, 16, 25, 32, 40, 130])
+def test_learning_in_16_bits_is_as_near_as_they_are(width, dtype, monkeypatch):
+    monkeypatch.setattr(cpu_attention, "SCORES", 4 * 7 * width)  # 7 rows at a time, which 30 are no multiple of
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, t, 3, 8).transpose(1, 2) for t in (5, width, width))  # [b, n, t, d]
+    bias = torch.randn(1, 3, 5, width).masked_fill(torch.arange(width) == 2, -1e9)
+    given = [x.to(dtype).requires_grad_() for x in (query, key, value, bias)]
+    exact = [x.detach().float().requires_grad_() for x in given]
+    weights = torch.randn(2, 5, 3, 8)
+    ours, _ = attend(NO_MODULE, *given, dropout=1e-6, scaling=0.7)
+    theirs = scaled_dot_product_attention(*exact[:3], attn_mask=exact[3], scale=0.7).transpose(1, 2)
+    ours.backward(weights.to(dtype))
+    theirs.backward(weights)
+    tolerance = {"atol": 0.05, "rtol": 0.03} if dtype == torch.bfloat16 else {"atol": 1e-5, "rtol": 1e-5}
+    for a, b in zip([ours, *(x.grad for x in given)], [theirs, *(x.grad for x in exact)], strict=True):
+        assert a.dtype == dtype
+        torch.testing.assert_close(a.float(), b, **tolerance)
+
+
 @pytest.mark.parametrize("together", [1, 2 * 3 * 5 * 7, 2**20], ids="one two all".split())
 @pytest.mark.parametrize("kind", ["none", "bool", "numbers", "of all texts"])
 def test_without_gradients_as_near_as_the_library_comes(kind, together, monkeypatch):
