@@ -31,6 +31,7 @@ ROWS = [
         "exact_head",
         "first_token",
         "frozen_weights",
+        "one_query",
         "packed_attention",
     }
     | {
