@@ -11,6 +11,7 @@ devices keep torch's kernels.
 import sys
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -25,8 +26,10 @@ def keep_mask(x: Tensor, p: float) -> Tensor:
         return (torch.rand(x.shape) >= p).to(x.dtype).mul_(1 / (1 - p))
     count = x.numel()
     drawn = torch.empty(-(-count // PERIOD) * PERIOD // 8 + 1, dtype=torch.int64).random_(-(2**63), None)
-    start = drawn[-1].item() % PERIOD
-    kept = drawn[:-1].view(torch.uint8).view(-1, PERIOD).ge_(_bounds(p)[start : start + PERIOD])  # 1 where kept, else 0
+    # Not as a number: the memory of a step is found with tensors that hold none (`traced_step.py`).
+    turned = (drawn[-1] + torch.arange(PERIOD)) % PERIOD
+    bounds = torch.from_numpy(_bounds(p))[turned]
+    kept = drawn[:-1].view(torch.uint8).view(-1, PERIOD).ge_(bounds)  # 1 where kept, else 0
     kept = kept.view(-1)[:count]
     if x.element_size() == 2:
         # The bit pattern of 0 is 0: multiplied by that of the factor, the integers read as floats are the mask.
@@ -35,10 +38,9 @@ def keep_mask(x: Tensor, p: float) -> Tensor:
 
 
 @lru_cache
-def _bounds(p: float) -> Tensor:
-    """Bytes below their bound are dropped: two periods of bounds, next to each other, whose mean is 256 `p`."""
-    steps = torch.arange(PERIOD + 1) * round(p * 256 * PERIOD) // PERIOD
-    return steps.diff().to(torch.uint8).repeat(2)
+def _bounds(p: float) -> np.ndarray:
+    """Bytes below their bound are dropped: `[PERIOD]` bounds whose mean is 256 `p`."""
+    return np.diff(np.arange(PERIOD + 1) * round(p * 256 * PERIOD) // PERIOD).astype(np.uint8)
 
 
 @lru_cache

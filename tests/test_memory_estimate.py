@@ -19,6 +19,9 @@ import hf_kit.models  # noqa: F401  registers our model types
 from hf_kit import memory_estimate
 from hf_kit.arguments import LoraArguments
 from hf_kit.backbone import Backbone
+from hf_kit.cpu_attention import attend_on_cpu
+from hf_kit.dropout import cheapen_dropout
+from hf_kit.first_token import compute_first_token_alone
 from hf_kit.lora import add_lora
 from hf_kit.memory_estimate import Estimate, describe_memory, estimate, process_bytes
 from hf_kit.traced_step import LiveBytes, traced_bytes
@@ -58,6 +61,18 @@ def test_a_traced_step_holds_what_a_real_one_does(family):
     model = classifier(family)
     # More where a mask without padding, which no trace can see, lets a decoder go without one.
     assert 0.95 < step(model) / really(model) < (1.15 if family == "llama" else 1.05)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_makes_a_cpu_fast_is_traced_and_works_afterwards(dtype):
+    model = classifier()
+    cheapen_dropout(model, model)
+    attend_on_cpu(model)
+    assert compute_first_token_alone(model)
+    assert 0 < step(model, dtype=dtype) < 2 * step(classifier(), dtype=dtype)
+    # Nothing of the trace, which holds no numbers, is kept for the steps that do.
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        assert model.train()(**batch()).loss.isfinite()
 
 
 def test_a_cpu_with_a_number_is_a_cpu():
