@@ -1,46 +1,30 @@
 """Dropout (Srivastava et al. 2014, jmlr.org/papers/v15/srivastava14a.html) with cheap random numbers on a CPU.
 
 torch's dropout on a CPU draws a double-precision number per element, one after the other: a fifth of a small encoder's
-training step. Here a byte an element is drawn, eight elements to a number of torch's own generator, and compared with
-one of two neighbouring bounds, whose mean is the rate; which elements have which is drawn anew for each mask. So every
-element has the same rate, rounded to a multiple of 2**-16, and two of them are independent but for a covariance of at
-most 2**-18. Masks still follow the global seed, so resumed runs and gradient checkpointing see the same ones. Other
-devices keep torch's kernels.
+training step. Here 16 bits an element are drawn, four elements to a number of torch's own generator, and compared as
+integers. The distribution is the same but for the rate, which is rounded to a multiple of 2**-16; masks still follow
+the global seed, so resumed runs and gradient checkpointing see the same ones. Other devices keep torch's kernels.
 """
 
 import sys
 from functools import lru_cache
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-# Elements of which each is compared with its own bound: the rate is a multiple of 1 / (256 * PERIOD).
-PERIOD = 256
+BITS = 16
 
 
 def keep_mask(x: Tensor, p: float) -> Tensor:
     """Independent factors in the shape and type of `x`: 0 with probability `p`, else 1 / (1 - p)."""
-    if p > 255 / 256:  # a bound that a byte does not hold
-        return (torch.rand(x.shape) >= p).to(x.dtype).mul_(1 / (1 - p))
     count = x.numel()
-    drawn = torch.empty(-(-count // PERIOD) * PERIOD // 8 + 1, dtype=torch.int64).random_(-(2**63), None)
-    # Not as a number: the memory of a step is found with tensors that hold none (`traced_step.py`).
-    turned = (drawn[-1] + torch.arange(PERIOD)) % PERIOD
-    bounds = torch.from_numpy(_bounds(p))[turned]
-    kept = drawn[:-1].view(torch.uint8).view(-1, PERIOD).ge_(bounds)  # 1 where kept, else 0
-    kept = kept.view(-1)[:count]
+    bits = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    kept = bits.view(torch.int16)[:count].ge_(round(p * 2**BITS) - 2 ** (BITS - 1))  # 1 where kept, else 0
     if x.element_size() == 2:
         # The bit pattern of 0 is 0: multiplied by that of the factor, the integers read as floats are the mask.
-        return kept.to(torch.int16).mul_(_pattern(1 / (1 - p), x.dtype)).view(x.dtype).view(x.shape)
+        return kept.mul_(_pattern(1 / (1 - p), x.dtype)).view(x.dtype).view(x.shape)
     return kept.to(x.dtype).mul_(1 / (1 - p)).view(x.shape)
-
-
-@lru_cache
-def _bounds(p: float) -> np.ndarray:
-    """Bytes below their bound are dropped: `[PERIOD]` bounds whose mean is 256 `p`."""
-    return np.diff(np.arange(PERIOD + 1) * round(p * 256 * PERIOD) // PERIOD).astype(np.uint8)
 
 
 @lru_cache

@@ -1,17 +1,16 @@
 """Cheap dropout: torch's distribution, torch's generator."""
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification, BertConfig
 
 from hf_kit.cpu_attention import ATTENTION, attend_on_cpu
-from hf_kit.dropout import CheapDropout, _bounds, cheapen_dropout, dropout, keep_mask
+from hf_kit.dropout import CheapDropout, cheapen_dropout, dropout
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
-@pytest.mark.parametrize("p", [0.001, 0.1, 0.5, 0.9, 511 / 512])
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
 def test_the_share_dropped_and_the_scale_are_those_of_torch(dtype, p):
     torch.manual_seed(0)
     x = torch.ones(400, 999, dtype=dtype)
@@ -27,23 +26,6 @@ def test_neighbours_and_calls_are_independent():
     first, second = (dropout(torch.ones(1 << 20), 0.5) / 2 for _ in range(2))
     for other in (second, first.roll(1), first.roll(2), first.roll(3), first.roll(4)):
         assert abs((first * other).mean().item() - 0.25) < 5 * (0.25 * 0.75 / len(first)) ** 0.5
-
-
-def test_elements_have_one_rate_and_know_nothing_of_each_other():
-    torch.manual_seed(0)
-    masks = torch.stack([keep_mask(torch.empty(999), 0.1) for _ in range(20_000)]) > 0  # [masks, elements]
-    rates = 1 - masks.double().mean(0)
-    # They scatter as those of coins do: with bounds that stay in their places it would be 1.8 times as much.
-    assert abs(rates.var().item() / (0.1 * 0.9 / len(masks)) - 1) < 0.25
-    for away in (1, 255, 256):
-        both = (masks[:, away:] & masks[:, :-away]).double().mean().item()
-        assert abs(both - 0.9**2) < 0.001
-
-
-def test_bounds_have_the_rate_as_their_mean():
-    for p in (0.0005, 0.1, 0.3, 0.5, 0.9, 255 / 256):
-        assert abs(_bounds(p).mean() / 256 - p) <= 2**-17
-        assert np.ptp(_bounds(p)) <= 1
 
 
 def test_masks_follow_the_seed_and_the_gradient_follows_the_mask():
