@@ -131,7 +131,13 @@ def load_config(arguments: ModelArguments) -> PreTrainedConfig:
     if arguments.model_type:
         if arguments.model_type not in CONFIG_MAPPING:
             hint = nearest(arguments.model_type, CONFIG_MAPPING.keys())
-            raise UserError(f"--model_type {arguments.model_type} is not known{hint} Ours: {', '.join(sorted(own))}")
+            fresh = sorted(name for name, module in own.items() if not hasattr(module, "MADE_BY"))
+            raise UserError(f"--model_type {arguments.model_type} is not known{hint} Ours: {', '.join(fresh)}")
+        if hasattr(own.get(arguments.model_type), "MADE_BY"):
+            raise UserError(
+                f"--model_type {arguments.model_type}: it is made around a checkpoint, by "
+                f"{own[arguments.model_type].MADE_BY}"
+            )
         overrides = arguments.config_overrides
         known = _known_fields(CONFIG_MAPPING[arguments.model_type])
         for name in overrides:

@@ -346,6 +346,7 @@ def test_a_single_separator_within_a_text_is_no_end_where_two_stand_between_text
     "flags, said",
     [
         (("--model_type=bert",), "a fresh model's embeddings"),
+        (("--model_type=hf_kit_bi_encoder",), "made around a checkpoint, by --model_name_or_path"),
         (("--model_name_or_path=words", "--train_file=reviews.csv"), "--text_pair_column"),
         (("--model_name_or_path=gpt",), "frames a pair in a way"),
         (("--model_name_or_path=lstm",), "no encoder that embeds a text"),

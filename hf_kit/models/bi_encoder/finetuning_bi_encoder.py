@@ -12,5 +12,5 @@ TRAINING_DEFAULTS = {
 # What a new task trains from nothing, and LoRA saves whole.
 HEAD_MODULES = ("classifier",)
 
-# It has no tokenizer of its own: it is made from a checkpoint, which brings one.
-SPECIAL_TOKENS = "bert"
+# The flags that make one: it is never trained from nothing.
+MADE_BY = "--model_name_or_path CHECKPOINT --pair_encoding apart"
