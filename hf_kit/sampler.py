@@ -21,8 +21,8 @@ from torch.utils.data import Sampler
 from hf_kit.input_rows import Draw
 
 # Batches sorted together. More means less padding and less randomness: of SST-2's sentences in batches of 32, 50 leave
-# 3.4 % of the positions to padding, 100 leave 2.2 %.
-BLOCK = 100
+# 3.3 % of the positions to padding, 100 1.9 %, 200 0.9 %.
+BLOCK = 200
 
 
 def by_length(lengths: np.ndarray) -> np.ndarray:
