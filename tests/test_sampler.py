@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from hf_kit.sampler import (
+    BLOCK,
     DrawSampler,
     LengthBucketSampler,
     LongestFirstSampler,
@@ -52,6 +53,14 @@ def test_padding_share_counts_positions():
 def test_bucketing_leaves_little_padding():
     random = np.random.default_rng(0).permutation(len(LENGTHS))
     assert padding_share(LENGTHS, bucketed_order(LENGTHS, 32, 0, 0), 32) < padding_share(LENGTHS, random, 32) / 4
+
+
+@pytest.mark.parametrize("batches", [BLOCK + 10, 2 * BLOCK + 10])
+def test_the_last_batches_are_no_block_of_their_own(batches):
+    lengths = np.random.default_rng(2).integers(1, 200, size=8 * batches)
+    whole = padding_share(lengths, np.argsort(lengths), 8)
+    per_block = batches // BLOCK  # as many blocks, each with about as much more
+    assert padding_share(lengths, bucketed_order(lengths, 8, 0, 0), 8) < 1.3 * per_block * whole
 
 
 def test_sampler_follows_set_epoch():
