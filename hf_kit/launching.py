@@ -251,11 +251,13 @@ def _tell_failure(failures: dict[int, Any]) -> int:
 
     first = min(failure.timestamp for failure in failures.values())
 
-    def order(rank: int) -> tuple[bool, bool, int, int]:
-        # What ends long after the first one was ended for it, by torch: a process that hangs, say.
+    def order(rank: int) -> tuple[bool, bool, bool, int, int]:
+        # What ends long after the first one was ended for it, by torch: a process that hangs, say. Most are ended so
+        # within the second that both timestamps name.
         failure = failures[rank]
         late = failure.timestamp > first + LATE_SECONDS
-        return late, failure.error_file_data.get("lost", False), failure.timestamp, rank
+        ended = failure.exitcode in (-signal.SIGTERM, 128 + signal.SIGTERM)
+        return late, failure.error_file_data.get("lost", False), ended, failure.timestamp, rank
 
     rank = min(failures, key=order)
     failure = failures[rank]

@@ -147,6 +147,13 @@ def test_of_several_failures_the_first_is_told_that_is_not_the_loss_of_another(c
     assert not capsys.readouterr().err
 
 
+@pytest.mark.parametrize("stopped", [143, -15])
+def test_a_process_that_torch_stopped_for_another_is_not_the_cause(capsys, stopped):
+    failures = {0: failure(stopped, 7), 1: failure(-9, 7)}  # torch's timestamps are whole seconds
+    assert launching._tell_failure(failures) == 137
+    assert "process 1 was ended by SIGKILL" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("launched", [True, False])
 def test_a_process_leaves_its_error_to_the_launcher(capsys, monkeypatch, tmp_path, launched):
     def gone(arguments):
