@@ -38,7 +38,7 @@ from hf_kit.machine_failures import lost_processes_told, told_by_its_process
 from hf_kit.memory_estimate import describe_memory, estimate, longest_batch, process_bytes
 from hf_kit.model_building import build_model, describe_model
 from hf_kit.model_saving import save
-from hf_kit.precision import DTYPES
+from hf_kit.precision import DTYPES, denormals_flushed
 from hf_kit.progress import EvaluationLines, Progress
 from hf_kit.publishing import is_complete, publish
 from hf_kit.quantization import check_quantization, on_exact_weights
@@ -65,7 +65,7 @@ def train(arguments: Arguments) -> Path:
     """
     lock = RunLock()
     try:
-        with lost_processes_told(arguments.training):
+        with lost_processes_told(arguments.training), denormals_flushed():
             return _train(arguments, lock)
     finally:
         lock.release()

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from tiny import FAMILIES, reviews, sentence, write_csv
 
 from hf_kit.cli import main
+from hf_kit.trainer import KitTrainer
 
 LSTM = ("--model_type=hf_kit_lstm", f"--config_overrides={json.dumps(FAMILIES['hf_kit_lstm'])}")
 QUICK = ("--vocab_size=200", "--disable_tqdm=True", "--num_train_epochs=3")
@@ -438,3 +439,19 @@ def test_several_seeds_have_a_mean_on_the_clean_rows_as_well(leaky_files, capsys
     assert printed.out.count("28 clean rows") == 3  # the mean's and two baselines'
     assert results["data_checks"]["splits"]["test"]["in_train"] == 12
     assert set(results["clean"]["baselines"]) == {"majority", "tfidf_logistic_regression"}
+
+
+def test_tiny_numbers_are_zero_while_training_and_not_after(csv_file, monkeypatch):
+    def tiny():
+        return (torch.tensor([1e-20]) * torch.tensor([1e-20])).item()
+
+    def note(trainer, *args, **kwargs):
+        during.append(tiny())
+        return step(trainer, *args, **kwargs)
+
+    during, step = [], KitTrainer.training_step
+    monkeypatch.setattr(KitTrainer, "training_step", note)
+    assert tiny() > 0
+    assert run("--train_file=reviews.csv", "--output_dir=out", "--max_steps=2") == 0
+    assert during == [0, 0]
+    assert tiny() > 0
