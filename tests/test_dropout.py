@@ -6,7 +6,7 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, BertConfig
 
 from hf_kit.cpu_attention import ATTENTION, attend_on_cpu
-from hf_kit.dropout import CheapDropout, cheapen_dropout, dropout
+from hf_kit.dropout import AT_ONCE, CheapDropout, cheapen_dropout, dropout, random_words
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
@@ -26,6 +26,30 @@ def test_neighbours_and_calls_are_independent():
     first, second = (dropout(torch.ones(1 << 20), 0.5) / 2 for _ in range(2))
     for other in (second, first.roll(1), first.roll(2), first.roll(3), first.roll(4)):
         assert abs((first * other).mean().item() - 0.25) < 5 * (0.25 * 0.75 / len(first)) ** 0.5
+
+
+def test_many_numbers_are_those_of_splitmix64():
+    """Against the paper's algorithm in Python's integers, at the ends of the parts that are made together too."""
+
+    def mixed(z: int) -> int:
+        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+        return z ^ z >> 31
+
+    torch.manual_seed(5)
+    words = random_words(2 * AT_ONCE + 5)
+    torch.manual_seed(5)
+    seed = torch.empty((), dtype=torch.int64).random_(-(2**63), None).item()
+    for place in (0, 1, 2, 1000, AT_ONCE - 1, AT_ONCE, 2 * AT_ONCE - 1, 2 * AT_ONCE + 4):
+        assert words[place].item() % 2**64 == mixed((seed + place * 0x9E3779B97F4A7C15) % 2**64)
+
+
+@pytest.mark.parametrize("count", [1000, 100_000])
+def test_every_bit_is_as_often_set_as_not(count):
+    torch.manual_seed(0)
+    words = torch.cat([random_words(count) for _ in range(200_000 // count)])
+    for bit in range(64):
+        assert abs((words >> bit & 1).double().mean().item() - 0.5) < 5 * (0.25 / len(words)) ** 0.5
 
 
 def test_masks_follow_the_seed_and_the_gradient_follows_the_mask():
