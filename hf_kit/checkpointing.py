@@ -239,7 +239,7 @@ class CheckpointingTrainer(Seq2SeqTrainer):
             "seconds": self.trained_seconds,
             "data": self._data_position(),
         }
-        if torch.cuda.is_available():
+        if self.args.device.type == "cuda":
             state["cuda"] = torch.cuda.get_rng_state()
         return state
 
@@ -314,7 +314,7 @@ class CheckpointingTrainer(Seq2SeqTrainer):
         random.setstate(own["python"])
         np.random.set_state(own["numpy"])
         torch.random.set_rng_state(own["cpu"])
-        if "cuda" in own and torch.cuda.is_available():
+        if "cuda" in own and self.args.device.type == "cuda":
             torch.cuda.set_rng_state(own["cuda"])
 
     def _own_state(self, checkpoint) -> dict[str, Any]:

@@ -74,6 +74,7 @@ def evaluate(run_name: str, data: EvaluateArguments, flags: Any = None) -> dict[
             load_best_model_at_end=False,
         )
         training.mixed_precision = run.precision(use_cpu=training.use_cpu).mixed_precision
+        training._n_gpu = min(training.n_gpu, 1)  # torch's DataParallel would compute without autocast
         trainer = KitTrainer(
             task=run.task,
             model=run.model,

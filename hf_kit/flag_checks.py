@@ -62,6 +62,7 @@ def check_flags(arguments: Arguments) -> None:
     _check_reporting(training.report_to)
     _check_lora_is_used(arguments)
     _check_averaging(arguments)
+    _check_batch_size_finder(arguments)
     task = find_task(arguments.task_name)
     if not task.generates:
         for name in GENERATION:
@@ -101,6 +102,16 @@ def _check_averaging(arguments: Arguments) -> None:
         raise UserError(
             f"--average_checkpoints {number} with --save_strategy {training.save_strategy}: which checkpoints there "
             "will be is not known; allowed: steps, epoch"
+        )
+
+
+def _check_batch_size_finder(arguments: Arguments) -> None:
+    """A step is tried before the model is taken apart."""
+    sharded = [arguments.launched.get(f"ACCELERATE_USE_{kind}") for kind in ("FSDP", "DEEPSPEED")]
+    if arguments.training.auto_find_batch_size and any(sharded):
+        raise UserError(
+            "--auto_find_batch_size: not for a model that FSDP or DeepSpeed takes apart; leave it out, and lower "
+            "--per_device_train_batch_size where memory does not suffice"
         )
 
 

@@ -245,6 +245,8 @@ def _signal(number: int) -> str:
 def _tell_failure(failures: dict[int, Any]) -> int:
     """Say the error with which it began; its process's exit status.
 
+    NCCL ends a process that waits longer than `--ddp_timeout` for another with SIGABRT, which is that other's loss.
+
     Args:
         failures: torch's `ProcessFailure` by rank.
     """
@@ -257,11 +259,18 @@ def _tell_failure(failures: dict[int, Any]) -> int:
         failure = failures[rank]
         late = failure.timestamp > first + LATE_SECONDS
         ended = failure.exitcode in (-signal.SIGTERM, 128 + signal.SIGTERM)
-        return late, failure.error_file_data.get("lost", False), ended, failure.timestamp, rank
+        lost = failure.error_file_data.get("lost", False) or failure.exitcode == -signal.SIGABRT
+        return late, lost, ended, failure.timestamp, rank
 
     rank = min(failures, key=order)
     failure = failures[rank]
     told = failure.error_file_data
+    if failure.exitcode == -signal.SIGABRT and len(failures) > 1:
+        console.error(
+            f"process {rank} gave up (SIGABRT; torch says why, above): another process did not answer within "
+            "--ddp_timeout, most likely"
+        )
+        return 128 - failure.exitcode
     if failure.exitcode < 0:
         console.error(f"process {rank} was ended by {_signal(-failure.exitcode)}; the others were stopped")
         return 128 - failure.exitcode

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from hf_kit import console, lora, run_folder
 from hf_kit.arguments import Arguments
 from hf_kit.model_building import Built
+from hf_kit.precision import DTYPES
 from hf_kit.proof.reference import write_reference
 from hf_kit.tasks.task import Prepared, Task
 from hf_kit.trainer import KitTrainer
@@ -48,7 +50,8 @@ def _in_one_piece(trainer: KitTrainer, rebuild: Callable[[], Built]) -> nn.Modul
 
     All processes must ask: of a sharded model each has a part, and the whole is put together in the main one's memory.
     """
-    if not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+    eight_bits = trainer.args.mixed_precision == "fp8"  # which is built into the layers
+    if not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled or eight_bits):
         # Without the wrapper that computes in less than float32.
         model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
         return model if console.is_main_process() else None
@@ -57,5 +60,12 @@ def _in_one_piece(trainer: KitTrainer, rebuild: Callable[[], Built]) -> nn.Modul
     if not console.is_main_process():
         return None
     model = rebuild().model
-    model.load_state_dict(weights)
+    # Frozen weights were in the format of the run meanwhile (see `frozen_weights.py`); these are the exact ones.
+    dtype = DTYPES[trainer.args.mixed_precision]
+    exact = {
+        name: own
+        for name, own in model.named_parameters(remove_duplicate=False)
+        if not own.requires_grad and torch.equal(own.to(dtype), weights[name].to(own.device, dtype))
+    }
+    model.load_state_dict(weights | exact)
     return model

@@ -384,10 +384,12 @@ def fit(trainer: KitTrainer, folder: Path) -> dict[str, Any]:
 
     trainer.together(choose)
     (checkpoint,) = broadcast_object_list(chosen)
+    dtype = DTYPES[trainer.args.mixed_precision]
     with (
         closing(trainer.commits),
         trainer.stop.listening(),
-        weights_in(DTYPES[trainer.args.mixed_precision], frozen_linear_weights(trainer.model)),
+        # DeepSpeed holds all weights in the format of the run, and computes without autocast.
+        nullcontext() if trainer.is_deepspeed_enabled else weights_in(dtype, frozen_linear_weights(trainer.model)),
     ):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         number = trainer.args.average_checkpoints

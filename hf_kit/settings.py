@@ -13,7 +13,8 @@ from hf_kit.arguments import Arguments, KitTrainingArguments
 from hf_kit.effective_settings import effective_rows
 from hf_kit.errors import UserError, nearest
 from hf_kit.families import family_defaults
-from hf_kit.precision import choose_precision
+from hf_kit.precision import DTYPES, choose_precision
+from hf_kit.sharding import compute_with_deepspeed_in
 from hf_kit.tasks import find_task
 from hf_kit.tasks.task import Task
 
@@ -67,6 +68,8 @@ def settle_settings(arguments: Arguments) -> PreTrainedConfig:
     )
     training.mixed_precision = precision.mixed_precision
     training.bf16, training.fp16 = precision.mixed_precision == "bf16", precision.mixed_precision == "fp16"
+    if training.deepspeed_plugin:
+        compute_with_deepspeed_in(DTYPES[precision.mixed_precision], training.deepspeed_plugin.deepspeed_config)
     use_the_cores(training)
     if training.n_gpu > 1:
         # One process over several GPUs is torch's DataParallel: slower, and its loss is scaled otherwise.

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from peft import PeftModel, get_peft_model_state_dict
@@ -38,6 +39,12 @@ def shards(accelerator: Accelerator) -> dict[str, str]:
     if kind == DistributedType.DEEPSPEED:
         return {"sharded by": f"DeepSpeed ZeRO-{accelerator.state.deepspeed_plugin.zero_stage}"}
     return {}
+
+
+def compute_with_deepspeed_in(dtype: torch.dtype, config: dict[str, Any]) -> None:
+    """Put the format into DeepSpeed's configuration: the launcher has said "no" there where nobody named one."""
+    for name, own in (("fp16", torch.float16), ("bf16", torch.bfloat16)):
+        config[name] = (config.get(name) or {}) | {"enabled": dtype == own}
 
 
 def choose_layers(accelerator: Accelerator, model: nn.Module) -> None:

@@ -79,6 +79,14 @@ class KitTrainer(CheckpointingTrainer):
     def init_hf_repo(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: whether the run may be pushed was settled before, and `publishing.py` pushes."""
 
+    def _prepare_inputs(self, inputs):
+        """As the parent, which under DeepSpeed also rounds wanted numbers to the format of the run."""
+        labels = inputs.get("labels")
+        inputs = super()._prepare_inputs(inputs)
+        if labels is not None and self.is_deepspeed_enabled:
+            inputs["labels"] = labels.to(self.args.device)
+        return inputs
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         unused = inputs.pop(UNUSED, None)
         answer = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)

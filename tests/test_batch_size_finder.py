@@ -10,7 +10,11 @@ from safetensors.torch import load_file
 from tiny import FAMILIES, reviews, write_csv
 
 from hf_kit.cli import main
+from hf_kit.errors import UserError
+from hf_kit.flag_checks import check_flags
+from hf_kit.launch_environment import read_launch_environment
 from hf_kit.models.lstm.modeling_lstm import LstmForSequenceClassification as Model
+from hf_kit.parsing import parse_arguments
 
 FLAGS = [
     "--model_type=hf_kit_lstm",
@@ -116,3 +120,12 @@ def test_other_errors_stay_what_they_are(monkeypatch, capsys):
 def test_tokens_and_rows_exclude_each_other(capsys):
     assert main(["train", *FLAGS, "--auto_find_batch_size", "--max_tokens_per_batch=100", "--output_dir=out"]) == 1
     assert "leave one of them out" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("kind", ["FSDP", "DEEPSPEED"])
+def test_what_a_launch_takes_apart_is_not_tried(monkeypatch, kind):
+    arguments = parse_arguments([*FLAGS, "--auto_find_batch_size", "--output_dir=out"])
+    monkeypatch.setenv(f"ACCELERATE_USE_{kind}", "true")
+    arguments.launched = read_launch_environment()
+    with pytest.raises(UserError, match="--auto_find_batch_size: not for a model that FSDP or DeepSpeed takes apart"):
+        check_flags(arguments)

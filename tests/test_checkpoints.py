@@ -61,7 +61,9 @@ def error_of(capsys) -> str:
 
 
 def test_a_state_comes_back_bit_for_bit_and_with_its_types(tmp_path):
+    table = torch.linspace(0, 1, 5)
     state = {
+        "shared": [table, table, table[1:3]],  # as the tables of 8-bit optimizers are
         "state": {0: {"step": torch.tensor(3.0), "exp_avg": torch.randn(2, 3)}, 1: {}},
         "state.0": torch.ones(2),  # its place reads as that of another
         "groups": [{"lr": 0.1 + 0.2, "betas": (0.9, 0.999), "foreach": None, "params": [0, 1]}],
@@ -85,6 +87,7 @@ def test_a_state_comes_back_bit_for_bit_and_with_its_types(tmp_path):
             one, two = one[key], two[key]
         assert two.dtype == one.dtype and torch.equal(one, two), path
     assert torch.equal(back["strided"], state["strided"])
+    assert all(torch.equal(one, two) for one, two in zip(back["shared"], state["shared"], strict=True))
     assert back["numpy"].dtype == np.uint32 and (back["numpy"] == state["numpy"]).all()
     for name in ("groups", "number", "odd", "random"):
         assert back[name] == state[name]

@@ -154,6 +154,17 @@ def test_a_process_that_torch_stopped_for_another_is_not_the_cause(capsys, stopp
     assert "process 1 was ended by SIGKILL" in capsys.readouterr().err
 
 
+def test_a_process_that_torch_aborted_for_want_of_an_answer_is_not_the_cause(capsys):
+    gave_up = failure(-6, 7)
+    assert launching._tell_failure({0: gave_up, 1: failure(3, 8, message="no space left")}) == 3
+    assert "process 1: no space left" in capsys.readouterr().err
+    assert launching._tell_failure({0: gave_up, 1: failure(-9, 60)}) == 134
+    said = capsys.readouterr().err
+    assert "process 0 gave up" in said and "--ddp_timeout" in said
+    assert launching._tell_failure({0: gave_up}) == 134
+    assert "process 0 was ended by SIGABRT" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("launched", [True, False])
 def test_a_process_leaves_its_error_to_the_launcher(capsys, monkeypatch, tmp_path, launched):
     def gone(arguments):

@@ -18,6 +18,7 @@ from hf_kit.backbone import load_config, load_model
 from hf_kit.lora import add_lora, finish_adapter_folder, trainable_share
 from hf_kit.models import own_model_types
 from hf_kit.models.lstm import LstmForConditionalGeneration, LstmSeq2SeqConfig
+from hf_kit.models.lstm.continued_lstm import ContinuedLSTM
 from hf_kit.models.lstm.finetuning_lstm_seq2seq import lora_target_parameters
 
 LENGTHS = [5, 1, 9, 3]
@@ -173,6 +174,25 @@ def test_dropout_is_for_training_only():
     model, batch = tiny_model(lstm_dropout=0.5, embedding_dropout=0.0, output_dropout=0.0), padded(texts())
     logits = [model.train(training)(**batch, labels=targets()).logits for training in (True, True, False, False)]
     assert not torch.equal(logits[0], logits[1]) and torch.equal(logits[2], logits[3])
+
+
+def test_the_kernel_drops_nothing_itself(monkeypatch):
+    """cuDNN's dropout has a state that no checkpoint holds; ours between the layers is drawn from torch's generator."""
+    asked, own = [], torch._VF.lstm
+    monkeypatch.setattr(torch._VF, "lstm", lambda *args: (asked.append(args[4:6]), own(*args))[1])
+    lstm = ContinuedLSTM(3, 4, num_layers=3, dropout=0.5)
+    x, state = torch.randn(5, 2, 3), (torch.zeros(3, 2, 4), torch.zeros(3, 2, 4))
+    torch.manual_seed(0)
+    out, (hidden, cell) = lstm(x, state)
+    assert asked == [(1, 0.0)] * 3 and hidden.shape == cell.shape == (3, 2, 4)
+    torch.testing.assert_close(hidden[-1], out[-1])
+    torch.manual_seed(0)
+    whole = nn.LSTM(3, 4, num_layers=3, dropout=0.5)
+    whole.load_state_dict(lstm.state_dict())
+    torch.manual_seed(0)
+    expected, after = whole(x, state)
+    torch.testing.assert_close(out, expected)
+    torch.testing.assert_close((hidden, cell), after)
 
 
 def test_bf16_autocast_stays_close_to_fp32_and_on_the_fused_kernel():

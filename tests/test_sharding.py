@@ -7,6 +7,7 @@ import importlib.util
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,9 +21,10 @@ from tiny import FAMILIES, IMAGE_FAMILIES, MARIAN
 from transformers import AutoConfig, AutoModelForImageClassification, AutoModelForSeq2SeqLM
 from transformers import AutoModelForSequenceClassification as AutoModelForTexts
 
+from hf_kit.model_saving import _in_one_piece
 from hf_kit.models.lstm.configuration_lstm import LstmConfig
 from hf_kit.models.lstm.modeling_lstm import LstmForSequenceClassification
-from hf_kit.sharding import layers_to_shard, shared_by_three
+from hf_kit.sharding import compute_with_deepspeed_in, layers_to_shard, shared_by_three
 
 TRANSFORMER = FAMILIES["bert"] | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 BERT = [*TEXTS, "--model_type=bert", f"--config_overrides={json.dumps(TRANSFORMER)}"]
@@ -154,3 +156,38 @@ def test_a_weight_in_three_places_is_refused_by_name():
     assert {"model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight"} < set(shared)
     config = AutoConfig.for_model("bert", **FAMILIES["bert"], vocab_size=20)
     assert shared_by_three(AutoModelForTexts.from_config(config)) == []
+
+
+@pytest.mark.parametrize(
+    ("dtype", "on"), [(torch.bfloat16, {"bf16"}), (torch.float16, {"fp16"}), (torch.float32, set())]
+)
+def test_deepspeed_computes_in_the_format_that_was_chosen(dtype, on):
+    config = {"bf16": {"enabled": False}, "fp16": {"enabled": "auto", "loss_scale": 0}, "zero_optimization": {}}
+    compute_with_deepspeed_in(dtype, config)
+    assert {name for name in ("bf16", "fp16") if config[name]["enabled"]} == on
+    assert config["fp16"]["loss_scale"] == 0
+
+
+def test_the_exact_frozen_weights_come_back_into_what_is_saved():
+    """Those of the checkpoint, and not their roundings; of what was started at random, the trained run's own."""
+    trained = {"0.weight": torch.full((2, 2), 3.0), "1.weight": torch.full((2, 2), 0.1).bfloat16()}
+    trained["2.weight"] = torch.full((2, 2), 7.0).bfloat16()
+    trainer = SimpleNamespace(
+        is_fsdp_enabled=True,
+        is_deepspeed_enabled=False,
+        args=SimpleNamespace(mixed_precision="bf16"),
+        model=None,
+        accelerator=SimpleNamespace(get_state_dict=lambda model: trained),
+    )
+
+    def rebuilt():
+        model = torch.nn.Sequential(*(torch.nn.Linear(2, 2, bias=False) for _ in range(3)))
+        for layer in model[1:]:
+            layer.weight.requires_grad = False
+            layer.weight.fill_(0.1)
+        return SimpleNamespace(model=model)
+
+    model = _in_one_piece(trainer, rebuilt)
+    assert torch.equal(model[0].weight, torch.full((2, 2), 3.0))
+    assert torch.equal(model[1].weight, torch.full((2, 2), 0.1))  # 0.10009765625 as bf16
+    assert torch.equal(model[2].weight, torch.full((2, 2), 7.0))

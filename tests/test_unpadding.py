@@ -63,7 +63,7 @@ def packed_texts(monkeypatch):
 def logits_and_gradients(model, batch):
     logits = model(**batch).logits
     model.zero_grad()
-    (logits * torch.arange(1.0, logits.numel() + 1).view_as(logits)).sum().backward()
+    (logits * torch.arange(1.0, logits.numel() + 1, device=logits.device).view_as(logits)).sum().backward()
     return logits.detach(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 

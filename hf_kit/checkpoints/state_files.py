@@ -60,9 +60,13 @@ def _packed(value: Any, place: str, tensors: dict[str, torch.Tensor]) -> Any:
 
 
 def _add(tensor: torch.Tensor, place: str, tensors: dict[str, torch.Tensor]) -> str:
-    """Note a tensor under a name of its own: places can read alike, as those of the keys 1 and "1"."""
+    """Note a tensor under a name of its own: places can read alike, as those of the keys 1 and "1".
+
+    What several places have in common, as the tables of 8-bit optimizers, is written for each; safetensors wants it so.
+    """
     name = f"{len(tensors)}.{place}"
-    tensors[name] = tensor
+    storages = {other.untyped_storage().data_ptr() for other in tensors.values()} if tensor.numel() else set()
+    tensors[name] = tensor.clone() if tensor.untyped_storage().data_ptr() in storages else tensor
     return name
 
 

@@ -1,6 +1,8 @@
 """What the trained model answers, noted while it is in memory: what every later copy of it is held against."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +64,22 @@ def outputs_of(model: Any, inputs: Dataset | InputRows, task: Task, processor: A
     if not isinstance(inputs, InputRows):
         inputs = inputs.select_columns([name for name in inputs.column_names if name in processor.model_input_names])
     batch = task.collator(processor)([inputs[i] for i in range(len(inputs))])
-    return task.proof_of(model, {name: value.to(device) for name, value in batch.items()}, processor)
+    with _whole_float32():
+        return task.proof_of(model, {name: value.to(device) for name, value in batch.items()}, processor)
+
+
+@contextmanager
+def _whole_float32() -> Iterator[None]:
+    """Without TF32 on GPUs, which keeps 10 bits of 23: torch's default for convolutions and recurrent layers."""
+    kinds = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)
+    before = [kind.fp32_precision for kind in kinds]
+    try:
+        for kind in kinds:
+            kind.fp32_precision = "ieee"
+        yield
+    finally:
+        for kind, precision in zip(kinds, before, strict=True):
+            kind.fp32_precision = precision
 
 
 def _source(prepared: Prepared) -> Dataset:

@@ -30,16 +30,27 @@ class ContinuedLSTM(nn.LSTM):
             The last layer's states, [t, b, h], and the state after the last step.
         """
         weights = weights_by_name(self, [f"l{layer}" for layer in range(self.num_layers)])
-        dropout = self.dropout if self.training else 0.0
+        # cuDNN's dropout between layers has a state of its own, which no checkpoint holds.
+        layer_by_layer = self.training and self.dropout > 0 and self.num_layers > 1
         # Here `train` also makes the kernel keep what a backward pass needs, which a model in evaluation may want, too.
         train = self.training or torch.is_grad_enabled()
         missing = bf16_kernel_is_missing(x.device)
         with torch.autocast(x.device.type, enabled=False) if missing else nullcontext():
             x, hidden, cell = (tensor.to(weights[0].dtype) for tensor in (x, *state))
-            states, *after = torch._VF.lstm(
-                x, (hidden, cell), weights, True, self.num_layers, dropout, train, False, False
-            )
-        return states, tuple(after)
+            if not layer_by_layer:
+                states, *after = torch._VF.lstm(
+                    x, (hidden, cell), weights, True, self.num_layers, 0.0, train, False, False
+                )
+                return states, tuple(after)
+            each, after = len(weights) // self.num_layers, []
+            for layer in range(self.num_layers):
+                own, start = weights[layer * each : (layer + 1) * each], slice(layer, layer + 1)
+                x, *ends = torch._VF.lstm(x, (hidden[start], cell[start]), own, True, 1, 0.0, train, False, False)
+                after.append(ends)
+                if layer < self.num_layers - 1:
+                    x = nn.functional.dropout(x, self.dropout)
+            hidden, cell = (torch.cat(ends) for ends in zip(*after, strict=True))
+        return x, (hidden, cell)
 
 
 __all__ = ["ContinuedLSTM"]
