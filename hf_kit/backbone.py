@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import file_exists, try_to_load_from_cache
 from safetensors import SafetensorError, safe_open
 from transformers import (
     CONFIG_MAPPING,
@@ -32,6 +33,10 @@ from hf_kit.untrusted_folder import examine_checkpoint, refuse_foreign_kernels, 
 
 SIZES = "vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size".split()
 ACTIVATIONS = "hidden_act hidden_activation activation activation_function".split()
+NO_SAFETENSORS = (
+    "it has no weights as safetensors, and pickles (pytorch_model.bin) can run code when they are read; name a "
+    "--model_revision that has some (often a pull request on its page: refs/pr/NUMBER), or another model"
+)
 # What a library raises over a file that it did not expect to be like this; the words alone tell a user nothing.
 STUMBLES = (AttributeError, IndexError, KeyError, TypeError, ArithmeticError)
 
@@ -195,15 +200,32 @@ def examined(arguments: ModelArguments) -> tuple[str, str | None]:
         raise
     except Exception as reason:  # of many kinds: the network's, the name's, the disk's
         raise UserError(_not_loaded(arguments, reason)) from None
-    return (name, revision) if adapter is None else (str(merged_folder(adapter, what)), None)
+    if adapter is not None:
+        return str(merged_folder(adapter, what)), None
+    if not Path(name).is_dir() and _is_without_safetensors(name, revision):
+        raise UserError(f"{what}: {NO_SAFETENSORS}")
+    return name, revision
+
+
+def _is_without_safetensors(name: str, revision: str | None) -> bool:
+    """Whether the Hub says so; False where it cannot be asked.
+
+    A model in several files has their index, which is in the cache already (`examine_checkpoint`).
+    """
+    files = ("model.safetensors", "model.safetensors.index.json")
+    config, *found = (try_to_load_from_cache(name, file, revision=revision) for file in ("config.json", *files))
+    named_there = isinstance(config, str) and b"transformers_weights" in Path(config).read_bytes()
+    if named_there or any(isinstance(path, str) for path in found):
+        return False
+    try:
+        return not file_exists(name, files[0], revision=revision)
+    except Exception:  # of many kinds: the network's
+        return False
 
 
 def _not_loaded(arguments: ModelArguments, reason: Exception) -> str:
     if "cannot be loaded with `safetensors`" in str(reason):
-        reason = ValueError(
-            "it has no weights as safetensors, and pickles (pytorch_model.bin) can run code when they are read; "
-            "name a --model_revision that has some, or another model"
-        )
+        reason = ValueError(NO_SAFETENSORS)
     why = why_not_from_hub(reason, arguments.model_revision) or " ".join(str(reason).split())[:250]
     if isinstance(reason, STUMBLES):
         why = f"its config.json or its weights are damaged ({type(reason).__name__}: {why}); fetch it again"

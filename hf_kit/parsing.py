@@ -34,6 +34,8 @@ from hf_kit.run_folder import RUN, read_json
 from hf_kit.saved_run import find_run
 from hf_kit.tasks import find_task
 
+# What a recipe says for its own model alone.
+OF_THE_MODEL = ("model_revision", "config_overrides", "tokenizer_name", "source_prefix")
 # What a recipe says for one kind of model, and another kind has its own of.
 OF_THE_FAMILY = (
     "learning_rate num_train_epochs lr_scheduler_type warmup_steps weight_decay tokenizer_type vocab_size".split()
@@ -243,7 +245,7 @@ def _drop_what_the_line_replaces(recipe: dict[str, Any], line: dict[str, Any]) -
     model = ("model_name_or_path", "model_type")
     if any(line.get(name) not in (None, recipe.get(name)) for name in model):
         another_kind = "model_name_or_path" not in line or "model_type" in recipe
-        for name in (*model, "model_revision", "config_overrides", "tokenizer_name", *WORD_VECTORS):
+        for name in (*model, *OF_THE_MODEL, *WORD_VECTORS):
             recipe.pop(name, None)
         for name in OF_THE_FAMILY if another_kind else ():
             recipe.pop(name, None)

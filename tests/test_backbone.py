@@ -1,7 +1,10 @@
 """Loading and building models: what is refused, what is new, in which precision."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from hub_server import HubServer, connect
 from tiny import FAMILIES
 from transformers import AutoModelForSequenceClassification, BertConfig, BertForMaskedLM
 
@@ -29,6 +32,19 @@ def test_weights_are_float32_and_what_the_checkpoint_lacks_is_named(checkpoint):
     assert {p.dtype for p in loaded.model.parameters()} == {torch.float32}
     assert loaded.pretrained and loaded.new_modules == ["bert.pooler.dense", "classifier"]
     assert loaded.model.classifier.out_features == 5
+
+
+def test_a_model_on_the_hub_that_is_a_pickle_is_refused_before_it_is_downloaded(checkpoint, monkeypatch):
+    files = {path.name: path.read_bytes() for path in Path(checkpoint).iterdir()}
+    weights = files.pop("model.safetensors")
+    with HubServer() as server:
+        connect(monkeypatch, server)
+        server.add_repo("me/pickled", files | {"pytorch_model.bin": b"x"})
+        with pytest.raises(UserError, match=r"me/pickled: it has no weights as safetensors.*refs/pr/NUMBER"):
+            load_config(ModelArguments(model_name_or_path="me/pickled"))
+        assert not list(Path("hf_home").rglob("pytorch_model.bin"))
+        server.repos["me/pickled"].commit("main", "safetensors", files | {"model.safetensors": weights})
+        assert load(model_name_or_path="me/pickled").pretrained
 
 
 def test_a_head_of_another_size_is_replaced_and_named():

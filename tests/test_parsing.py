@@ -59,6 +59,11 @@ def test_a_model_on_the_line_replaces_the_recipes_model_with_its_configuration()
     assert arguments.model.model_type is None
     assert arguments.model.config_overrides == {}
     assert arguments.task.max_length == 9
+    checkpoint = {"model_name_or_path": "a/b", "model_revision": "refs/pr/1", "model_type": None}
+    path = recipe(task="translation", source_prefix=">>x<< ", **checkpoint)
+    assert parse_arguments([path]).task.source_prefix == ">>x<< "
+    arguments = parse_arguments([path, "--model_name_or_path=c/d"])
+    assert (arguments.task.source_prefix, arguments.model.model_revision) == (None, None)
 
 
 def test_data_on_the_line_replace_the_recipes_data_and_folder():
