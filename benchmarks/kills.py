@@ -2,7 +2,7 @@
 
     python benchmarks/kills.py
 
-`hf-kit chaos` on the LSTM, on a small encoder and on LoRA: SIGKILL to all processes of a run, half of the kills while a
+`hf-kit chaos` on the LSTM and on a small encoder: SIGKILL to all processes of a run, half of the kills while a
 checkpoint is being written, which is slowed down on purpose. It needs nothing but the kit. Writes `kills.md` and, with
 every run's kills and the steps it went on from, `kills.json` beside this file.
 """

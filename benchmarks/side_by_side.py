@@ -64,7 +64,7 @@ def parser(doc: str, repeats: int) -> argparse.ArgumentParser:
 def needed(name: str) -> str:
     """The value of an environment variable without which nothing can be measured."""
     if name not in os.environ:
-        sys.exit(f"set {name} (see the table in benchmarks/README.md)")
+        sys.exit(f"set {name} (what it is stands in benchmarks/README.md)")
     return os.environ[name]
 
 

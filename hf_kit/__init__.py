@@ -1,4 +1,4 @@
-"""hf_kit: finetune text classifiers on your own data, with one command or five lines.
+"""hf_kit: finetune classifiers of texts and images, and translators, on your own data, with one command or five lines.
 
 >>> import hf_kit
 >>> run = hf_kit.train("text_classification/lstm.yaml", train_file="reviews.csv")

@@ -2,7 +2,7 @@
 
     accelerate launch recipes/train.py [RECIPE.yaml] [--flag value ...]
 
-Without a recipe: the quickstart, on the sample that comes with the kit. All flags: hf-kit train --help
+Without a recipe: the quickstart, on the sample that comes with the kit. All flags: hf-kit train RECIPE --help
 
 The same as `hf-kit train`, for launchers that start a file. The way of a run is hf_kit/run.py.
 """
