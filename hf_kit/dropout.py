@@ -28,7 +28,7 @@ GAMMA = 0x9E3779B97F4A7C15
 MIXING = ((30, _signed(0xBF58476D1CE4E5B9)), (27, _signed(0x94D049BB133111EB)), (31, 1))
 # Numbers made together: 1 MB, which a second-level cache holds.
 AT_ONCE = 2**17
-STEPS = torch.arange(AT_ONCE) * _signed(GAMMA)
+STEPS = torch.arange(AT_ONCE, device="cpu") * _signed(GAMMA)
 # So few are drawn one by one sooner.
 FEW = 2**15
 
