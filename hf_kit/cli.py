@@ -130,7 +130,7 @@ def evaluate(argv: list[str]) -> None:
     with console.everything_to_stderr(as_json):
         scores = evaluate_run(run_name, data, flags)
     if as_json:
-        print(json.dumps(scores, ensure_ascii=False))
+        _print_json(scores)
 
 
 def predict(argv: list[str]) -> None:
@@ -187,7 +187,10 @@ def predict(argv: list[str]) -> None:
     _name_columns(run.task, flags)
     rows = _rows(flags, run.task)
     for row, answer in predict_rows(run, rows, windows=flags.windows, bf16=flags.bf16, num_beams=flags.num_beams):
-        print(json.dumps(row | answer, ensure_ascii=False) if flags.json else run.task.line(row, answer), flush=True)
+        if flags.json:
+            _print_json(row | answer)
+        else:
+            print(run.task.line(row, answer), flush=True)
 
 
 def _yes_or_no(word: str) -> bool:
@@ -283,7 +286,7 @@ def verify(argv: list[str]) -> int:
 
     found = verify_all(flags.folder)
     if flags.json:
-        print(json.dumps(found, ensure_ascii=False))
+        _print_json(found)
     else:
         show(found)
     return int(any(one["damage"] for one in found))
@@ -314,7 +317,7 @@ def chaos(argv: list[str]) -> int:
         survivors = kill_and_compare(words, flags.kills)
         show(survivors)
     if flags.json:
-        print(json.dumps(as_json(survivors)))
+        _print_json(as_json(survivors))
     return int(not all(s.identical for s in survivors))
 
 
@@ -337,7 +340,7 @@ def doctor(argv: list[str]) -> int:
         print("looking at this machine, for some ten seconds ...", file=sys.stderr)
     findings = diagnose()
     if flags.json:
-        print(json.dumps(as_json(findings), ensure_ascii=False))
+        _print_json(as_json(findings))
     else:
         show(findings)
     return int(any(f.status == "error" for f in findings))
@@ -375,6 +378,12 @@ def _rows(flags: argparse.Namespace, task) -> Iterator:
             except UnicodeDecodeError as reason:
                 raise UserError(f"standard input, line {number}: not UTF-8 ({reason.reason})") from None
             yield from task.inputs_of(word)
+
+
+def _print_json(value: Any) -> None:
+    """One line; what the terminal's encoding has not is escaped as JSON does it, so that a program can read it."""
+    written = (sys.stdout.encoding or "ascii").lower().replace("-", "")
+    print(json.dumps(value, ensure_ascii=written != "utf8"), flush=True)
 
 
 def _lines(stream: BinaryIO) -> Iterator[Any]:

@@ -2,7 +2,8 @@
 
 With dropout torch computes it in float32, with double-precision random numbers; here in the values' own format, with
 the masks of `dropout.py`. Without gradients, in a 16-bit format, its fused kernel takes up to twice the time of plain
-products of a few rows at a time, whose scores stay in the processor's cache. Everything else is the library's.
+products of a few rows at a time, whose scores stay in the processor's cache. And what query, key and value are made of
+is rounded for autocast once, not for each of them. Everything else is the library's.
 """
 
 import torch
@@ -15,6 +16,8 @@ from hf_kit.dropout import keep_mask
 
 # The name of our attention function among those of transformers.
 ATTENTION = "hf_kit_sdpa"
+# How the families call the layers that all read the attention's first argument.
+PROJECTIONS = (("query", "key", "value"), ("q_lin", "k_lin", "v_lin"), ("q_proj", "k_proj", "v_proj"))
 # Scores computed together without gradients: 2 MB of them, which a second-level cache holds.
 SCORES = 2**20
 # Scores of one row from which on they are not kept at all, as the library's kernel does: 32 MB.
@@ -61,6 +64,22 @@ def attend_on_cpu(model: PreTrainedModel) -> None:
     """Let `model` attend so, if it has the library's `sdpa`; what it saves does not name it."""
     if model.config._attn_implementation == "sdpa":
         model.set_attn_implementation(ATTENTION)
+    for module in model.modules():
+        for names in PROJECTIONS:
+            # Adapters round for themselves.
+            if all(type(getattr(module, name, None)) is nn.Linear for name in names):
+                module.register_forward_pre_hook(_round_once, with_kwargs=True)
+
+
+def _round_once(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+    """The first argument in autocast's format; three gradients then meet in it as well, and become float32 once."""
+    if torch.is_autocast_enabled("cpu"):
+        dtype = torch.get_autocast_dtype("cpu")
+        if args:
+            return (args[0].to(dtype), *args[1:]), kwargs
+        if "hidden_states" in kwargs:
+            return args, kwargs | {"hidden_states": kwargs["hidden_states"].to(dtype)}
+    return None
 
 
 def _scaled(query: Tensor, scaling: float | None) -> Tensor:

@@ -28,6 +28,7 @@ from hf_kit.streaming import TokenizedStream
 TOGETHER, APART = "together", "apart"
 FLAG = "--pair_encoding apart"
 # How sentence-transformers calls what a bi-encoder can do.
+PARTS = ("Transformer", "Pooling", "Normalize")
 POOLINGS = {"mean": "mean", "mean_tokens": "mean", "cls": "first", "cls_token": "first"}
 # Pairs whose cosines say whether more means more alike.
 PAIRS = 128
@@ -60,6 +61,7 @@ def bi_encoder_config(
         )
     # Where on this machine it came from is nothing that a model should tell.
     around.text_config.name_or_path = ""
+    _name_what_is_left_out(arguments)
     means = {"mean": "the mean over its tokens", "first": "its first token's state"}[around.pooling]
     console.say(f"Each text of a pair is read by itself; its embedding is {means}")
     return around
@@ -109,6 +111,21 @@ def _pooling(arguments: ModelArguments) -> str:
             "bi-encoder by the mean or by the first token; take another checkpoint, or leave it out"
         )
     return poolings.pop()
+
+
+def _name_what_is_left_out(arguments: ModelArguments) -> None:
+    """Parts of a sentence-transformers model that a bi-encoder has not: a dense layer over the pooled state, mostly."""
+    file, _ = _beside(arguments, "modules.json")
+    try:
+        parts = [] if file is None else [str(part["type"]).rpartition(".")[2] for part in json.loads(file.read_bytes())]
+    except (ValueError, TypeError, KeyError) as reason:
+        raise UserError(f"{FLAG}: {file} is damaged ({reason!r}); fetch it again") from None
+    others = [part for part in parts if part not in PARTS]
+    if others:
+        console.warn(
+            f"{arguments.model_name_or_path}: a bi-encoder has no {' or '.join(others)} (modules.json); it starts from "
+            "the embeddings before it"
+        )
 
 
 def embeds_single_texts(arguments: ModelArguments) -> bool:

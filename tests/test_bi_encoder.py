@@ -278,6 +278,24 @@ def test_how_sentence_transformers_pooled_is_read(checkpoint, capsys, said, pool
     assert "the mean over its tokens" in capsys.readouterr().out or pooling == "first"
 
 
+@pytest.mark.parametrize(
+    ("modules", "says"),
+    [
+        ('[{"type": "st.models.Transformer"}, {"type": "st.models.Dense"}]', "Dense"),
+        ('[{"type": "sentence_transformers.models.Normalize"}]', None),
+        ("[{]", "modules.json is damaged"),
+        ("[1]", "modules.json is damaged"),
+    ],
+)
+def test_parts_that_a_bi_encoder_has_not_are_named(checkpoint, capsys, modules, says):
+    (checkpoint / "modules.json").write_text(modules)
+    flags = ("--model_name_or_path=words", "--train_file=pairs.csv", "--max_steps=1", "--pair_encoding=apart")
+    done = train(*flags, "--output_dir=out")
+    said = capsys.readouterr().err
+    assert done == (1 if says and "damaged" in says else 0)
+    assert says in said if says else "modules.json" not in said
+
+
 def test_what_the_hub_does_not_show_is_said(checkpoint, capsys, monkeypatch):
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 

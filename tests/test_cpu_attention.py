@@ -1,10 +1,13 @@
 """Attention on a CPU: the library's answers, with dropout and without gradients."""
 
+import copy
+
 import pytest
 import torch
+from tiny import FAMILIES, MARIAN
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AutoModelForSeq2SeqLM, MarianConfig
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification, MarianConfig
 
 from hf_kit import cpu_attention
 from hf_kit.cpu_attention import attend, attend_on_cpu
@@ -97,3 +100,33 @@ def test_a_translator_writes_what_it_wrote():
     before = model.generate(**batch, max_new_tokens=8, num_beams=2)
     attend_on_cpu(model)
     assert torch.equal(model.generate(**batch, max_new_tokens=8, num_beams=2), before)
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert", "marian"])
+def test_what_query_key_and_value_read_is_rounded_once(family):
+    """The answers are those of autocast, bit for bit, and the gradients as near as three sums in its format are."""
+    make = AutoModelForSeq2SeqLM if family == "marian" else AutoModelForSequenceClassification
+    sizes = MARIAN | {"pad_token_id": 0, "decoder_start_token_id": 0} if family == "marian" else FAMILIES[family]
+    torch.manual_seed(0)
+    model = make.from_config(AutoConfig.for_model(family, vocab_size=50, **sizes)).eval()
+    other = copy.deepcopy(model)
+    attend_on_cpu(other)
+    read = []
+    keys = [layer for name, layer in other.named_modules() if name.endswith((".query", ".q_lin", ".self_attn.q_proj"))]
+    keys += [layer for name, layer in other.named_modules() if name.endswith((".key", ".k_lin", ".self_attn.k_proj"))]
+    assert keys
+    for layer in keys:
+        layer.register_forward_pre_hook(lambda layer, args: read.append(args[0]))
+    batch = {"input_ids": torch.randint(5, 50, (4, 9)), "attention_mask": torch.ones(4, 9, dtype=torch.long)}
+    batch["labels"] = batch["input_ids"] if family == "marian" else torch.tensor([0, 1, 0, 1])
+    losses = []
+    for own in (model, other):
+        with torch.autocast("cpu", torch.bfloat16):
+            losses.append(own(**batch).loss)
+        losses[-1].backward()
+    assert torch.equal(*losses)
+    assert {x.dtype for x in read} == {torch.bfloat16}
+    assert len({x.data_ptr() for x in read}) == len(read) / 2  # query and key read the same numbers
+    for (name, one), two in zip(model.named_parameters(), other.parameters(), strict=True):
+        if one.requires_grad:
+            assert (one.grad - two.grad).norm() <= 0.02 * one.grad.norm() + 1e-6, name
