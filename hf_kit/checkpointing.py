@@ -13,6 +13,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from transformers import Seq2SeqTrainer, TrainerCallback
 from transformers.trainer_callback import ExportableState, TrainerControl, TrainerState
 from transformers.trainer_utils import SaveStrategy
 
+from hf_kit import console
 from hf_kit.channels_last import match_layout
 from hf_kit.checkpoints.commit import Commits, staging
 from hf_kit.checkpoints.manifest import verify
@@ -141,13 +143,19 @@ class CheckpointingTrainer(Seq2SeqTrainer):
             raise mistakes[0]
 
     def end_stopped(self) -> None:
-        """Raises: Interrupted: always; the last checkpoint is whole, or an error says why not."""
+        """Say it, while a launcher that has seen another process end can only ask this one to stop.
+
+        Raises:
+            Interrupted: always; the last checkpoint is whole, or an error says why not.
+        """
         self.together(self.commits.wait)
-        raise Interrupted(
-            self.stop.agreed,
-            f"stopped by {signal.Signals(self.stop.agreed).name} after step {self.state.global_step} of "
-            f"{self.state.max_steps}; saved. The same command goes on from there",
+        name, step = signal.Signals(self.stop.agreed).name, self.state.global_step
+        message = (
+            f"stopped by {name} after step {step} of {self.state.max_steps}; saved. The same command goes on from there"
         )
+        with suppress(OSError):  # nobody reads any more: `tee` has got the Ctrl-C as well
+            console.say(message)
+        raise Interrupted(self.stop.agreed, message)
 
     # Writing.
 

@@ -78,10 +78,14 @@ def main(argv: list[str] | None = None) -> int:
     except SystemExit:
         raise  # `--help`
     except BrokenPipeError:
-        # Whoever read our output has seen enough (`| head`); what Python flushes at its end must go somewhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except Interrupted as stopped:
-        console.say(str(stopped))
+        # Whoever read our output has seen enough (`| head`), but not of a training.
+        _forget_the_reader()
+        return 128 + signal.SIGPIPE if argv[0] == "train" else 0
+    except Interrupted as stopped:  # which has been said
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _forget_the_reader()
         return 128 + stopped.signal
     except KeyboardInterrupt:
         console.error("interrupted; a training run goes on from its last checkpoint with the same command")
@@ -94,6 +98,11 @@ def main(argv: list[str] | None = None) -> int:
             raise
         return 1
     return 0
+
+
+def _forget_the_reader() -> None:
+    """What Python flushes at its end must go somewhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _tell(reason: BaseException, debug: bool) -> None:

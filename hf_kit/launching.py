@@ -31,6 +31,7 @@ FLAGS = (
 )
 # A model with its optimizer may take minutes to save after SIGTERM; torch's 30 seconds would cut that off.
 SAVING_SECONDS = 600
+NO_MESSAGE = "<NONE>"  # torch's, of a process that left no error
 LATE_SECONDS = 10  # between a process that dies and others that notice
 
 
@@ -214,13 +215,19 @@ def _run_one(args: Namespace) -> int:
     from accelerate.utils.launch import prepare_simple_launcher_cmd_env
 
     command, environment = prepare_simple_launcher_cmd_env(args)
-    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    process, early = None, []
 
     def hand_on(number: int, frame: object) -> None:
-        process.send_signal(number)
+        if process is None:
+            early.append(number)
+        else:
+            process.send_signal(number)
 
     before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        process = subprocess.Popen(command, env=environment, start_new_session=True)
+        for number in early:
+            process.send_signal(number)
         status = process.wait()
     finally:
         for number, handler in before.items():
@@ -274,7 +281,7 @@ def _tell_failure(failures: dict[int, Any]) -> int:
     if failure.exitcode < 0:
         console.error(f"process {rank} was ended by {_signal(-failure.exitcode)}; the others were stopped")
         return 128 - failure.exitcode
-    if told.get("message") and not told.get("told"):
+    if told.get("message") not in (None, NO_MESSAGE) and not told.get("told"):
         console.error(f"process {rank}: {told['message']}" if rank else told["message"])
     return failure.exitcode
 
@@ -290,5 +297,8 @@ def leave_to_launcher(message: str, *, lost: bool = False, told: bool = False) -
     if not file:
         return False
     error = {"message": message, "timestamp": int(time.time()), "lost": lost, "told": told}
-    Path(file).write_text(json.dumps(error))
+    # At once: half a file would be an error of the launcher.
+    whole = Path(f"{file}.part")
+    whole.write_text(json.dumps(error))
+    whole.replace(file)
     return LAUNCHED in os.environ

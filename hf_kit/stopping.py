@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -79,7 +79,8 @@ class StopRequests:
         if is_main_process():
             name = signal.Signals(number).name
             text = f"{name}: finishing this step, saving, then stopping" if first else f"{name}: still saving"
-            os.write(2, f"\n{text}\n".encode())  # what Python buffers may be half written where a signal comes in
+            with suppress(OSError):  # `tee` has got the Ctrl-C as well
+                os.write(2, f"\n{text}\n".encode())  # what Python buffers may be half written where a signal comes in
 
     def agree(self, *also: bool) -> list[bool]:
         """Called once a step on all processes: `agreed` is what any of them heard; of `also`, what holds on any."""

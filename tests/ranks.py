@@ -65,7 +65,8 @@ class Ranks:
         until = time.monotonic() + TIMEOUT
         while any(process.is_alive() for process in self.processes):
             if time.monotonic() > until or any(process.exitcode for process in self.processes):
-                time.sleep(2)  # for the others, to fail by themselves
+                for process in self.processes:  # the others fail by themselves
+                    process.join(10)
                 self.kill()
             time.sleep(0.02)
         ended = Ended(self.stdout.read_text(), self.stderr.read_text())

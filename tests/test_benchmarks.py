@@ -112,7 +112,7 @@ def test_the_table_of_a_training_shows_medians_and_ratios_to_the_kit():
 
 def test_a_watched_process_hands_over_its_lines_and_its_memory(tmp_path):
     lines: list[str] = []
-    code = "import time; block = bytearray(b'x') * 50_000_000; print('made', flush=True); time.sleep(0.4)"
+    code = "import time; block = bytearray(b'x') * 50_000_000; print('made', flush=True); time.sleep(1)"
     seen = side_by_side.watched([sys.executable, "-c", code], tmp_path, lambda line, seconds: lines.append(line))
     assert lines == ["made"]
     if Path("/proc/self/status").exists():

@@ -140,7 +140,7 @@ def test_a_host_that_was_cut_off_comes_back_and_the_run_ends(tmp_path, hosts):
     lines = dict(word.removeprefix("--").split("=", 1) for word in TINY)
     lines |= {"config_overrides": json.loads(lines["config_overrides"]), "num_train_epochs": 30, "baselines": False}
     Path("tiny.yaml").write_text(yaml.safe_dump(lines))
-    flags = ["--output_dir=out", "--save_minutes=0.01", "--ddp_timeout=30", "--max_steps=400", "--eval_strategy=no"]
+    flags = ["--output_dir=out", "--save_minutes=0.01", "--ddp_timeout=30", "--max_steps=1000", "--eval_strategy=no"]
     flags += ["--load_best_model_at_end=False", "--save_strategy=no", "--disable_tqdm", "--logging_steps=100"]
     first, second = begin(hosts, 0, *flags), begin(hosts, 1, *flags)
     try:
@@ -162,4 +162,4 @@ def test_a_host_that_was_cut_off_comes_back_and_the_run_ends(tmp_path, hosts):
         second.kill()
     said = Path("host0.log").read_text()
     assert "continuing from out/checkpoint-" in said
-    assert json.loads(Path("out/results.json").read_text())["training"]["steps"] == 400
+    assert json.loads(Path("out/results.json").read_text())["training"]["steps"] == 1000

@@ -55,8 +55,8 @@ def test_the_cpu_setting_launches(tmp_path):
 @pytest.mark.slow
 def test_two_processes_form_one_run(tmp_path):
     write_csv(tmp_path / "reviews.csv", reviews(160))
-    flags = [*TINY, "--baselines=False", "--test_split_percentage=20"]
-    run = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_addr=127.0.0.1", TRAIN]
+    flags = [*TINY, "--baselines=False", "--test_split_percentage=20", "--bf16=False"]
+    run = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", TRAIN]
     done = start([*run, *flags, "--per_device_train_batch_size=8", "--output_dir=two"])
     assert done.stdout.count("2 process(es)") == 1
     start([sys.executable, TRAIN, *flags, "--per_device_train_batch_size=16", "--output_dir=one"])

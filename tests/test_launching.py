@@ -130,7 +130,9 @@ def failure(exitcode: int, when: int, **told):
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
     failed = ProcessFailure(local_rank=0, pid=1, exitcode=exitcode, error_file="none")
-    failed.error_file_data, failed.timestamp = told, when
+    if told:
+        failed.error_file_data = told
+    failed.timestamp = when
     return failed
 
 
@@ -185,9 +187,10 @@ def test_a_process_leaves_its_error_to_the_launcher(capsys, monkeypatch, tmp_pat
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_one_process_gets_the_signal_once_and_its_status_is_ours(monkeypatch, number, status):
     code = (
-        "import os, signal, sys\n"
+        "import os, signal, sys, time\n"
         f"signal.signal({number:d}, lambda *_: sys.exit({status}))\n"
-        f"os.kill(os.getppid(), {number:d}); signal.pause()"
+        f"os.kill(os.getppid(), {number:d})\n"
+        "while True: time.sleep(0.05)"
     )
     monkeypatch.setattr(
         "accelerate.utils.launch.prepare_simple_launcher_cmd_env", lambda args: ([sys.executable, "-c", code], None)

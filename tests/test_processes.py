@@ -51,6 +51,7 @@ SETTINGS = [
 
 @pytest.fixture(autouse=True)
 def files(tmp_path):
+    torch.manual_seed(0)
     write_csv(tmp_path / "reviews.csv", reviews(43))
     write_csv(tmp_path / "dev.csv", reviews(21, seed=9))
     write_csv(tmp_path / "pairs.csv", pairs(43), ("en", "zh"))

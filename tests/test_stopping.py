@@ -138,7 +138,7 @@ def test_a_launcher_that_is_gone_counts_as_sigterm_and_only_where_one_started_th
 LONG = [*FLAGS, "--num_train_epochs=400", "--eval_strategy=no", "--load_best_model_at_end=False", "--save_strategy=no"]
 LONG += ["--save_minutes=0.02", "--output_dir=out"]
 CLI = [sys.executable, "-m", "hf_kit.cli", "train"]
-TWO = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_addr=127.0.0.1", TRAIN]
+TWO = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", TRAIN]
 
 
 def begin(command: list[str], *more: str) -> subprocess.Popen:

@@ -93,10 +93,12 @@ class Commits:
         with self.telling(staged):
             write_manifest(staged, facts, needed)
             final = self.folder / f"{PREFIX}{facts['step']}"
-            if final.exists():  # one that did not verify, or this step saved again
-                _put_away(final)
+            # One that did not verify, or this step saved again: it stays whole until the new one stands.
+            replaced = _set_aside(final) if final.exists() else None
             staged.rename(final)
             sync(self.folder)
+            if replaced:
+                shutil.rmtree(replaced)
             if keep is not None:
                 self._rotate(keep, {facts["step"], *stay})
 
@@ -128,9 +130,11 @@ class Commits:
 
 def _put_away(path: Path) -> None:
     """Remove a checkpoint: at once no checkpoint any more, then its files."""
-    aside = path.with_name(f".{path.name}.old")
-    path.rename(aside)
-    shutil.rmtree(aside)
+    shutil.rmtree(_set_aside(path))
+
+
+def _set_aside(path: Path) -> Path:
+    return path.rename(path.with_name(f".{path.name}.old"))
 
 
 def adopt(checkpoint: Path, folder: Path) -> None:
