@@ -23,7 +23,7 @@ def write_state(folder: Path, name: str, state: Any) -> list[str]:
     """
     tensors: dict[str, torch.Tensor] = {}
     tree = _packed(state, name, tensors)
-    save_file(tensors, folder / f"{name}.safetensors")
+    save_file(_each_its_own(tensors), folder / f"{name}.safetensors")
     (folder / f"{name}.json").write_text(json.dumps(tree), encoding="utf-8")
     return [f"{name}.json", f"{name}.safetensors"]
 
@@ -60,14 +60,20 @@ def _packed(value: Any, place: str, tensors: dict[str, torch.Tensor]) -> Any:
 
 
 def _add(tensor: torch.Tensor, place: str, tensors: dict[str, torch.Tensor]) -> str:
-    """Note a tensor under a name of its own: places can read alike, as those of the keys 1 and "1".
-
-    What several places have in common, as the tables of 8-bit optimizers, is written for each; safetensors wants it so.
-    """
+    """Note a tensor under a name of its own: places can read alike, as those of the keys 1 and "1"."""
     name = f"{len(tensors)}.{place}"
-    storages = {other.untyped_storage().data_ptr() for other in tensors.values()} if tensor.numel() else set()
-    tensors[name] = tensor.clone() if tensor.untyped_storage().data_ptr() in storages else tensor
+    tensors[name] = tensor
     return name
+
+
+def _each_its_own(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What several places have in common, as the tables of 8-bit optimizers, once for each: safetensors wants it so."""
+    seen, own = set(), {}
+    for name, tensor in tensors.items():
+        storage = tensor.untyped_storage().data_ptr()
+        own[name] = tensor.clone() if storage in seen and tensor.numel() else tensor
+        seen.add(storage)
+    return own
 
 
 def _unpacked(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
