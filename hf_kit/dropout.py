@@ -11,6 +11,7 @@ the same ones. Other devices keep torch's kernels.
 import sys
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -28,7 +29,8 @@ GAMMA = 0x9E3779B97F4A7C15
 MIXING = ((30, _signed(0xBF58476D1CE4E5B9)), (27, _signed(0x94D049BB133111EB)), (31, 1))
 # Numbers made together: 1 MB, which a second-level cache holds.
 AT_ONCE = 2**17
-STEPS = torch.arange(AT_ONCE, device="cpu") * _signed(GAMMA)
+# By numpy: torch would start its threads for it, and a process that is forked from this one later would wait for them.
+STEPS = torch.from_numpy((np.arange(AT_ONCE, dtype=np.uint64) * np.uint64(GAMMA)).view(np.int64))
 # So few are drawn one by one sooner.
 FEW = 2**15
 

@@ -1,5 +1,9 @@
 """Cheap dropout: torch's distribution, torch's generator."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -106,3 +110,16 @@ def test_a_model_keeps_its_names_its_answers_and_its_configuration(tmp_path):
     assert ATTENTION not in (tmp_path / "config.json").read_text()
     again = AutoModelForSequenceClassification.from_pretrained(tmp_path)
     assert again.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.slow
+def test_a_process_forked_after_the_import_can_compute():
+    """Threads that torch had started by then would not be there, and it would wait for them for ever."""
+    code = (
+        "import hf_kit.run, os, torch\n"
+        "if os.fork():\n"
+        "    assert os.wait()[1] == 0\n"
+        "else:\n"
+        "    torch.arange(1 << 20).mul_(3), os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", code], env=os.environ | {"OMP_NUM_THREADS": "2"}, check=True, timeout=120)
